@@ -1,0 +1,273 @@
+"""The typed JSON records that stages exchange: frozen dataclasses, standard library only.
+
+Units are in the names: ``*_s`` seconds, ``*_ms`` milliseconds, ``*_mb`` 2**20 bytes,
+losses in nats per token. ``None`` always means "not known", never zero.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from speedrun import files
+
+SCHEMA_VERSION = 1
+
+
+class Outcome(StrEnum):
+    """How a node ended. Infrastructure failures are no outcome: they are exceptions."""
+
+    OK = "ok"
+    MISSED_TARGET = "missed_target"
+    CANDIDATE_ERROR = "candidate_error"
+    OOM = "oom"
+    TIMEOUT = "timeout"
+    REFUSED = "refused"
+    RULE_VIOLATION = "rule_violation"
+
+
+@dataclass(frozen=True)
+class TrackSpec:
+    """config/track/<track>.yaml: what a speedrun is. Chain order is record order."""
+
+    name: str
+    corpus: str
+    records: list[str]
+    entry: str  # file that is run, e.g. train.py
+    target_loss: float  # nats per token on the validation shard
+    clock: str  # "cpu": harness CPU seconds of the process tree up to the last protocol line
+    probe_contexts: int
+    probe_length: int  # tokens a context
+    probe_offset: float  # mean of (probe loss - printed loss) over the references
+    probe_tolerance: float  # largest honest |probe loss - printed loss - probe_offset|
+    after_clock_s_max: float  # CPU seconds allowed after the last protocol line (the probes)
+    train_time_ratio_min: float  # printed train_time over harness clock, smallest honest value
+
+
+@dataclass(frozen=True)
+class TrainSpec:
+    """Everything that decides how one solution is run; part of the run's key."""
+
+    timeout_s: float
+    memory_mb: int
+    output_mb: int  # stdout+stderr kept and allowed
+    file_mb: int  # largest single file a candidate may write
+    processes: int
+    threads: int
+    sandbox: str  # "bubblewrap" | "none"
+    trainer: str = "real"  # or "simulated"
+    device: str = "cpu"
+    python: str = ""  # interpreter that runs the candidate; "" is the harness's own
+    environment: dict[str, str] = field(default_factory=dict)
+    hidden: list[str] = field(default_factory=list)  # paths made empty inside the sandbox
+
+
+@dataclass(frozen=True)
+class RunExit:
+    """run/exit.json: what the harness saw of one run. ``ran`` False: there was nothing to run."""
+
+    ran: bool
+    reason: str  # "exited", "timeout", "oom", "output_flood", "not_run: <why>"
+    exit_code: int | None = None
+    signal: int | None = None
+    wall_s: float | None = None
+    cpu_s: float | None = None  # CPU of the whole tree at the last protocol line; None without one
+    cpu_total_s: float | None = None  # CPU of the whole tree at its end
+    peak_rss_mb: float | None = None
+    output_bytes: int = 0
+    output_truncated: bool = False
+    seed: int | None = None
+    solution_digest: str = ""
+    device: str = ""
+    sandbox: str = ""
+    trainer: str = "real"
+    host: str = ""
+    key: str = ""  # digest of everything that decides the run; equal key = same finished run
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """One protocol line: ``step:N/M val_loss:X train_time:Yms step_avg:Zms`` and its stamps."""
+
+    step: int
+    steps: int
+    val_loss: float
+    train_time_ms: int  # as the script printed it
+    wall_s: float
+    cpu_s: float
+
+
+@dataclass(frozen=True)
+class ProbeResult:
+    """The harness's own loss from the logits that the script wrote for withheld targets."""
+
+    contexts: int
+    loss: float
+    standard_error: float
+    printed_loss: float
+    difference: float  # loss - printed_loss - the track's offset
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """analysis.json: one run, understood. ``time_s`` is the track's clock; None unless reached."""
+
+    outcome: Outcome
+    reason: str
+    val_loss: float | None
+    time_s: float | None
+    train_time_ms: int | None
+    steps: int | None
+    curve: list[CurvePoint]
+    probes: ProbeResult | None
+    device_seconds: float | None  # what the run cost, whatever its outcome
+    digest: str  # a few lines for the next generation's prompt
+    solution_digest: str = ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One line of calls.jsonl. Unknown tokens or cost stay None."""
+
+    turn: int
+    prompt_sha256: str
+    reply_sha256: str
+    tokens_in: int | None
+    tokens_out: int | None
+    cost_usd: float | None
+    seconds: float | None
+    source: str  # "replay", "model", ...
+    prompt_drift: float | None = None  # replay only: 1 - similarity to the recorded prompt
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What a coder returns: the whole solution as files, or the outcome why there is none."""
+
+    files: dict[str, str] | None
+    outcome: Outcome | None = None  # REFUSED or CANDIDATE_ERROR when files is None
+    reason: str = ""
+    calls: list[Call] = field(default_factory=list)
+    notes: dict[str, Any] = field(default_factory=dict)  # e.g. the tuner's parameters
+    prompt: str = ""
+    replies: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Parent:
+    """parent.json: where a node came from. Node 0 is the start record."""
+
+    node: int
+    parent: int
+    generation: int
+    action: str  # "draft" | "improve" | "debug"
+    outcome: Outcome | None  # set when the coder gave no code
+    reason: str
+    solution_digest: str
+    lines_added: int
+    lines_removed: int
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskFacts:
+    """tasks/<track>/<task>/public/task.json: all that an agent may know of a task beside its files.
+
+    Holds nothing of the target but its id: neither its idea, its code nor its time.
+    """
+
+    track: str
+    task: str
+    start: str
+    target: str
+    entry: str
+    target_loss: float  # nats per token on the validation shard
+    hardware: str  # one sentence, for the prompt
+    rules: str  # Markdown: the protocol and what a solution may not do
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """<stage>.record.json: the provenance that every stage leaves and publish mirrors."""
+
+    stage: str
+    key: str  # stable name of the product, e.g. trials/micro/r01-r02/null-1a2b3c4d/s0/node_1
+    params: dict[str, Any]
+    metrics: dict[str, float]
+    inputs: dict[str, str]  # name -> sha256
+    artifacts: list[str]  # paths relative to the record's folder
+    tags: dict[str, str] = field(default_factory=dict)
+    tokens: int | None = None
+    cost_usd: float | None = None
+    seconds: float = 0.0
+    host: str = ""
+    started: str = ""  # ISO 8601, UTC
+    versions: dict[str, str] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+
+T = TypeVar("T")
+
+
+def to_dict(value: Any) -> Any:
+    """Return a dataclass as plain JSON values."""
+    return dataclasses.asdict(value)
+
+
+def from_dict(kind: type[T], data: Any) -> T:
+    """Build ``kind`` from JSON values; a missing, unknown or mistyped key is a SpeedrunError."""
+    if not isinstance(data, dict):
+        raise files.SpeedrunError(f"{kind.__name__}: expected an object, got {type(data).__name__}")
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(data) - set(hints))
+    if unknown:
+        raise files.SpeedrunError(f"{kind.__name__}: unknown key {unknown[0]!r}")
+    try:
+        return kind(**{key: _convert(hints[key], value, key) for key, value in data.items()})
+    except TypeError as error:
+        raise files.SpeedrunError(f"{kind.__name__}: {error}") from error
+
+
+def _convert(hint: Any, value: Any, key: str) -> Any:
+    if hint is Any:
+        return value
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _convert(arguments[0], value, key)
+    if origin is list and isinstance(value, list):
+        return [_convert(arguments[0], item, key) for item in value]
+    if origin is dict and isinstance(value, dict):
+        return {name: _convert(arguments[1], item, key) for name, item in value.items()}
+    if isinstance(hint, type):
+        return _convert_plain(hint, value, key)
+    return value
+
+
+def _convert_plain(hint: type, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_dict(hint, value)
+    if issubclass(hint, StrEnum):
+        return hint(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise files.SpeedrunError(f"{key}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def load(kind: type[T], path: Path) -> T:
+    """Read ``path`` as ``kind``; errors name the file."""
+    try:
+        return from_dict(kind, files.read_json(path))
+    except (files.SpeedrunError, ValueError) as error:
+        raise files.SpeedrunError(f"{path}: {error}") from error
+
+
+def save(path: Path, value: Any) -> None:
+    """Write a dataclass as JSON, atomically."""
+    files.write_json(path, to_dict(value))

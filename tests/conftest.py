@@ -1,0 +1,39 @@
+"""Fixtures that several stages' tests share: the repository, its configuration, nano's shards."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from speedrun import specs
+from speedrun.adapters import sweep
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def nano_config() -> dict[str, object]:
+    """The resolved configuration of the fixture sweep."""
+    return sweep.load(REPOSITORY / "config", "nano", [])
+
+
+@pytest.fixture(scope="session")
+def nano_shards(tmp_path_factory: pytest.TempPathFactory, nano_config: dict[str, object]) -> Path:
+    """The nano corpus, really read and tokenised: {corpus,shards}/nano under one folder."""
+    from speedrun import schema
+    from speedrun.stages import corpus, tokenize
+
+    base = tmp_path_factory.mktemp("nano")
+    spec = schema.from_dict(corpus.CorpusSpec, specs.corpus(nano_config))
+    corpus.corpus(spec, base / "corpus" / "nano")
+    shards = schema.from_dict(tokenize.TokenizeSpec, specs.tokenize(nano_config))
+    tokenize.tokenize(base / "corpus/nano/documents.jsonl", shards, base / "shards" / "nano")
+    return base
+
+

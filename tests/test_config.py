@@ -1,0 +1,109 @@
+"""Configuration: every option composes, and a wrong name is one line with the nearest right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from speedrun import plan, specs
+from speedrun.adapters import hydra_config, sweep
+from speedrun.files import SpeedrunError
+
+GROUPS = ["track", "hardware", "scaffold", "embedder", "judge", "tracking"]
+
+
+@pytest.fixture(scope="module")
+def config(repository: Path) -> Path:
+    return repository / "config"
+
+
+def test_every_sweep_resolves_and_plans(config: Path) -> None:
+    for name in hydra_config.options(config, "sweep"):
+        resolved = sweep.load(config, name, [])
+        assert plan.as_dict(resolved)["sweep"] == resolved["name"]
+        assert plan.trials(resolved)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_of_a_group_composes(config: Path, group: str) -> None:
+    for name in hydra_config.options(config, group):
+        extra = ["tasks=all"] if group == "track" else []
+        assert sweep.load(config, "quickstart", [f"{group}={name}", *extra])[group]["name"] == name
+
+
+@pytest.mark.parametrize(
+    ("name", "overrides", "message"),
+    [
+        ("quickstar", [], "unknown sweep 'quickstar'; nearest is 'quickstart'"),
+        ("quickstart", ["scaffold.n_node=4"], "unknown key 'scaffold.n_node'; nearest is 'scaff"),
+        ("quickstart", ["scafold=flat"], "unknown key 'scafold'; nearest is 'scaffold'"),
+        ("quickstart", ["scaffold=flatt"], "unknown scaffold 'flatt'; nearest is 'flat'"),
+        ("quickstart", ["tasks=[r1-r02]"], "unknown task 'r1-r02'; nearest is 'r01-r02'"),
+        ("quickstart", ["scaffold.n_nodes"], "write overrides as key=value"),
+        ("quickstart", ["+arms.x={coder: oracel}"], "unknown coder 'oracel'; nearest is 'oracle'"),
+        ("quickstart", ["+arms.x={coder: 'null', hints: l4}"], "unknown hints 'l4'; nearest is"),
+        ("quickstart", ["+arms.x={codr: oracle}"], "unknown key 'codr' in arm 'x'; nearest is"),
+    ],
+)
+def test_a_wrong_name_is_one_line_with_the_nearest(
+    config: Path, name: str, overrides: list[str], message: str
+) -> None:
+    with pytest.raises(SpeedrunError) as caught:
+        sweep.load(config, name, overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("given", "expected"), [("a=1", ["a=1"]), (["a=1"], ["a=1"]), ("", [])])
+def test_overrides_may_be_a_string_or_a_list(given: object, expected: list[str]) -> None:
+    assert sweep.as_overrides(given) == expected
+
+
+def test_overrides_of_another_kind_show_how_to_write_them() -> None:
+    with pytest.raises(SpeedrunError, match="scaffold.n_nodes=4"):
+        sweep.as_overrides({"scaffold": 1})
+
+
+def test_a_larger_budget_keeps_every_folder(config: Path) -> None:
+    small = plan.trials(sweep.load(config, "quickstart", ["scaffold.n_nodes=1"]))
+    large = plan.trials(sweep.load(config, "quickstart", ["scaffold.n_nodes=9"]))
+    assert [trial.folder for trial in small] == [trial.folder for trial in large]
+    assert [trial.n_nodes for trial in small] != [trial.n_nodes for trial in large]
+
+
+def test_what_decides_an_arm_changes_its_folder(config: Path) -> None:
+    base = plan.trials(sweep.load(config, "quickstart", []))
+    for override in ("scaffold=flat", "hardware.trainer=simulated", "seeds=[7]"):
+        other = plan.trials(sweep.load(config, "quickstart", [override, "scaffold.n_nodes=2"]))
+        assert not {trial.folder for trial in base} & {trial.folder for trial in other}
+
+
+def test_a_stage_sees_only_its_slice(config: Path) -> None:
+    base = plan.as_dict(sweep.load(config, "quickstart", []))
+    other = plan.as_dict(sweep.load(config, "quickstart", ["embedder=lexical"]))
+    task = base["tasks"][0]["task"]
+    for stage in ("audit", "judge", "score"):
+        assert plan.task_slice(base, stage, task) == plan.task_slice(other, stage, task)
+    sliced = plan.task_slice(base, "similarity", task)
+    assert sliced != plan.task_slice(other, "similarity", task)
+    assert {trial["task"] for trial in sliced["trials"]} == {task}
+
+
+def test_missing_hints_are_named_before_any_job(config: Path, tmp_path: Path) -> None:
+    resolved = sweep.load(config, "nano", ["+arms.told={coder: 'null', hints: l2}"])
+    for record in resolved["track"]["records"]:
+        script = tmp_path / "tracks" / "nano" / "records" / record / "train.py"
+        script.parent.mkdir(parents=True)
+        script.touch()
+    with pytest.raises(SpeedrunError, match=r"l2 of task nano/r01-r02 is missing: write"):
+        sweep.check_inputs(tmp_path, resolved)
+    (tmp_path / "tracks/nano/records/r02/train.py").unlink()
+    with pytest.raises(SpeedrunError, match=r"records: .*r02/train.py is missing"):
+        sweep.check_inputs(tmp_path, resolved)
+
+
+def test_the_simulated_trainer_knows_the_target(config: Path) -> None:
+    resolved = sweep.load(config, "nano", ["hardware.trainer=simulated"])
+    spec = specs.train(resolved)
+    assert spec["environment"] == {"SIMULATED_TARGET": str(resolved["track"]["target_loss"])}

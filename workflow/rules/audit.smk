@@ -1,0 +1,26 @@
+# audit: start, target and every winner of a task, re-timed in turn in one interleaved block.
+rule audit:
+    input:
+        plan=STAGE_PLAN.replace("{stage}", "audit").replace(TRACK, "{track}"),
+        analyses=lambda wildcards: analyses_of(wildcards.task),
+        task="results/tasks/{track}/{task}/task.record.json",
+        manifest=f"results/corpus/{CORPUS}/manifest.json",
+        targets=f"results/shards/{CORPUS}/private/probes/set_00/targets.npy",
+    output:
+        product=f"results/{SWEEP}/audit/{{track}}/{{task}}.json",
+        record=f"results/{SWEEP}/audit/{{track}}/{{task}}.audit.record.json",
+    params:
+        spec=lambda wildcards: as_json(specs.train(CONFIG)),
+        version=versions.AUDIT,
+    # The whole machine: nothing may run beside a timed block but its own lanes.
+    threads: CONFIG["audit"]["lanes"] * CONFIG["hardware"]["threads"]
+    resources:
+        mem_mb=CONFIG["hardware"]["memory_mb"] * CONFIG["audit"]["lanes"],
+        runtime=720,
+        **specs.gpu(CONFIG),
+    message:
+        "audit {wildcards.track}/{wildcards.task}: interleaved re-timing"
+    shell:
+        "{SPEEDRUN} audit --plan {input.plan} --task {wildcards.task} --out {output.product}"
+        f" --shards results/shards/{CORPUS} --store store/retimings"
+        " --manifest {input.manifest} --spec {params.spec:q} --lanes {threads}"

@@ -1,0 +1,86 @@
+# From Hydra's values to names: what this invocation will make. No job runs here.
+import os
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(workflow.basedir)
+sys.path.insert(0, str(REPOSITORY / "src"))
+
+from speedrun import files, plan, search, specs, versions
+from speedrun.adapters import sweep as sweeps
+from speedrun.adapters import workflow_lock
+
+try:
+    CONFIG = sweeps.load(
+        REPOSITORY / "config",
+        str(config.get("sweep", "quickstart")),
+        sweeps.as_overrides(config.get("overrides", [])),
+    )
+    sweeps.check_inputs(REPOSITORY, CONFIG)
+    if workflow.is_main_process and not workflow.dryrun:
+        workflow_lock.take(Path("results/.lock"))
+except files.SpeedrunError as error:
+    sys.exit(f"speedrun: {error}")
+
+SWEEP = CONFIG["name"]
+TRACK = CONFIG["track"]["name"]
+CORPUS = CONFIG["corpus"]["name"]
+PLAN = plan.as_dict(CONFIG)
+TASKS = [entry["task"] for entry in PLAN["tasks"]]
+TRIALS = plan.trials(CONFIG)
+FOLDERS = {trial.folder: trial for trial in TRIALS}
+PLAN_FILE = f"results/{SWEEP}/plan.json"
+STAGE_PLAN = f"results/{SWEEP}/plan/{{stage}}/{TRACK}/{{task}}.json"
+TRIAL = "results/trials/{track}/{task}/{arm}/s{seed}"
+NODE = TRIAL + "/node_{node}"
+REFERENCE = "results/references/{track}/{hardware}/{record}/run_{run}"
+
+if workflow.is_main_process:
+    sweeps.write_plan(PLAN, PLAN_FILE, STAGE_PLAN)
+
+# Jobs call the interpreter that runs Snakemake, and end when this process dies (docs/design.md).
+SPEEDRUN = f"PYTHONPATH={REPOSITORY / 'src'} {sys.executable} -m speedrun"
+os.environ["SPEEDRUN_WORKFLOW_PID"] = str(os.getpid())
+
+PRODUCTS = [
+    f"results/{SWEEP}/report/index.html",
+    f"results/{SWEEP}/publish/published.json",
+]
+
+
+def in_shell(pattern):
+    """A path pattern as a shell line names it: {track} becomes {wildcards.track}."""
+    return pattern.replace("{", "{wildcards.")
+
+
+def as_json(value):
+    return files.canonical_json(value)
+
+
+def trial_of(wildcards):
+    folder = TRIAL.format(**{key: wildcards[key] for key in ("track", "task", "arm", "seed")})
+    return FOLDERS[folder]
+
+
+def nodes_of(trial):
+    """The folders of a trial's nodes; node 0 is the start record's first reference run."""
+    return [f"{trial.folder}/node_{node}" for node in range(1, trial.n_nodes + 1)]
+
+
+def trials_of(task):
+    return [trial for trial in TRIALS if trial.task == task]
+
+
+def analyses_of(task):
+    """Everything that a task's products are made from: its nodes and its reference runs."""
+    nodes = [folder for trial in trials_of(task) for folder in nodes_of(trial)]
+    start, target = task.split("-")
+    references = PLAN["references"][start] + PLAN["references"][target]
+    return [f"{folder}/analysis.json" for folder in nodes + references]
+
+
+def show_table():
+    table = Path(f"results/{SWEEP}/report/table.txt")
+    if table.is_file():
+        print(table.read_text(encoding="utf-8"))
+        print(f"report: results/{SWEEP}/report/index.html    MLflow: make ui")

@@ -1,0 +1,26 @@
+# report: the tables, the figures and one self-contained page.
+rule report:
+    input:
+        plan=PLAN_FILE,
+        scores=[f"results/{SWEEP}/score/{TRACK}/{task}.json" for task in TASKS],
+        analyses=[path for task in TASKS for path in analyses_of(task)],
+    output:
+        page=report(
+            f"results/{SWEEP}/report/index.html",
+            caption="../report/index.rst",
+            category="Results",
+        ),
+        scores=report(
+            f"results/{SWEEP}/report/scores.csv",
+            caption="../report/scores.rst",
+            category="Results",
+        ),
+        tables=[f"results/{SWEEP}/report/{name}.csv" for name in ("arms", "curves", "nodes")],
+        table=f"results/{SWEEP}/report/table.txt",
+        record=f"results/{SWEEP}/report/report.record.json",
+    params:
+        version=versions.REPORT,
+    message:
+        "report {SWEEP}"
+    shell:
+        "{SPEEDRUN} report --plan {input.plan} --out results/{SWEEP}/report"

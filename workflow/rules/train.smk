@@ -1,0 +1,67 @@
+# train: one solution, run in the sandbox and timed by the harness.
+SHARDS = f"results/shards/{CORPUS}"
+
+
+def training_inputs():
+    return {
+        "shards": [
+            f"{SHARDS}/meta.json",
+            f"{SHARDS}/public/train_000000.bin",
+            f"{SHARDS}/public/val_000000.bin",
+        ],
+        "probes": f"{SHARDS}/private/probes/set_00/contexts.npy",
+        "manifest": f"results/corpus/{CORPUS}/manifest.json",
+    }
+
+
+TRAIN = (
+    "{SPEEDRUN} train --entry {params.entry} --shards {SHARDS} --probes {input.probes}"
+    " --manifest {input.manifest} --spec {params.spec:q}"
+)
+
+
+rule train:
+    input:
+        **training_inputs(),
+        parent=NODE + "/parent.json",
+    output:
+        exit=NODE + "/run/exit.json",
+        log=NODE + "/run/log.jsonl",
+        record=NODE + "/train.record.json",
+    params:
+        entry=CONFIG["track"]["entry"],
+        spec=lambda wildcards: as_json(specs.train(CONFIG)),
+        version=versions.TRAIN,
+    threads: CONFIG["hardware"]["threads"]
+    resources:
+        mem_mb=CONFIG["hardware"]["memory_mb"],
+        runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
+        **specs.gpu(CONFIG),
+    message:
+        "train {wildcards.task} {wildcards.arm} s{wildcards.seed} node {wildcards.node}"
+    shell:
+        TRAIN + " --parent {input.parent} --folder " + in_shell(NODE)
+
+
+rule train_reference:
+    input:
+        **training_inputs(),
+        solution=f"results/records/{{track}}/{{record}}/files/{CONFIG['track']['entry']}",
+    output:
+        exit=REFERENCE + "/run/exit.json",
+        log=REFERENCE + "/run/log.jsonl",
+        record=REFERENCE + "/train.record.json",
+    params:
+        entry=CONFIG["track"]["entry"],
+        spec=lambda wildcards: as_json(specs.train(CONFIG)),
+        version=versions.TRAIN,
+    threads: CONFIG["hardware"]["threads"]
+    resources:
+        mem_mb=CONFIG["hardware"]["memory_mb"],
+        runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
+        **specs.gpu(CONFIG),
+    message:
+        "reference {wildcards.track}/{wildcards.record} run {wildcards.run}"
+    shell:
+        TRAIN + " --solution results/records/{wildcards.track}/{wildcards.record}/files --folder "
+        + in_shell(REFERENCE)
