@@ -61,7 +61,7 @@ def test_overrides_may_be_a_string_or_a_list(given: object, expected: list[str])
 
 
 def test_overrides_of_another_kind_show_how_to_write_them() -> None:
-    with pytest.raises(SpeedrunError, match="scaffold.n_nodes=4"):
+    with pytest.raises(SpeedrunError, match=r"scaffold\.n_nodes=4"):
         sweep.as_overrides({"scaffold": 1})
 
 

@@ -77,7 +77,9 @@ def read_json(path: Path) -> Any:
     except FileNotFoundError as error:
         raise SpeedrunError(f"{path} is missing: run `snakemake` to make it") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SpeedrunError(f"{path} is not valid JSON ({error}): delete it and run again") from error
+        raise SpeedrunError(
+            f"{path} is not valid JSON ({error}): delete it and run again"
+        ) from error
 
 
 def canonical_json(value: Any) -> str:

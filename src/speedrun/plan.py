@@ -8,6 +8,7 @@ working directory.
 from __future__ import annotations
 
 import difflib
+import itertools
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +42,7 @@ class Trial:
 
 def chain(records: list[str]) -> list[Task]:
     """Return the tasks of a record chain: every pair of consecutive records."""
-    pairs = zip(records, records[1:], strict=False)
+    pairs = itertools.pairwise(records)
     return [Task(f"{start}-{target}", start, target) for start, target in pairs]
 
 

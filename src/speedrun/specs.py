@@ -65,8 +65,7 @@ def train(config: Config) -> Config:
 
 
 def task(config: Config, name: str) -> Config:
-    """Return what task.json and its checks need; ``hint_levels`` is what the sweep's arms use."""
-    levels = {level for arm in config["arms"].values() for level in arm["hints"]}
+    """Return schema.TaskFacts as JSON values, its rules left to the track's rules.md."""
     start, target = name.split("-")
     return {
         "track": config["track"]["name"],
@@ -75,10 +74,14 @@ def task(config: Config, name: str) -> Config:
         "target": target,
         "entry": config["track"]["entry"],
         "target_loss": config["track"]["target_loss"],
-        "timeout_s": config["hardware"]["timeout_s"],
-        "threads": config["hardware"]["threads"],
-        "hint_levels": sorted(levels),
+        "hardware": f"{config['hardware']['description']} A run may take "
+        f"{config['hardware']['timeout_s']} s and {config['hardware']['memory_mb']} MiB.",
     }
+
+
+def hint_levels(config: Config) -> list[str]:
+    """Return the hint levels that the sweep's arms need."""
+    return sorted({level for arm in config["arms"].values() for level in arm["hints"]})
 
 
 def gpu(config: Config) -> Config:

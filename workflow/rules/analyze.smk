@@ -22,7 +22,7 @@ rule analyze:
     message:
         "analyze {wildcards.task} {wildcards.arm} s{wildcards.seed} node {wildcards.node}"
     shell:
-        ANALYZE + " --parent {input.parent} --folder " + in_shell(NODE)
+        ANALYZE + " --folder " + in_shell(NODE)
 
 
 rule analyze_reference:

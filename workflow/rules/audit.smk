@@ -9,15 +9,15 @@ rule audit:
     output:
         product=f"results/{SWEEP}/audit/{{track}}/{{task}}.json",
         record=f"results/{SWEEP}/audit/{{track}}/{{task}}.audit.record.json",
-    params:
-        spec=lambda wildcards: as_json(specs.train(CONFIG)),
-        version=versions.AUDIT,
     # The whole machine: nothing may run beside a timed block but its own lanes.
     threads: CONFIG["audit"]["lanes"] * CONFIG["hardware"]["threads"]
     resources:
+        **specs.gpu(CONFIG),
         mem_mb=CONFIG["hardware"]["memory_mb"] * CONFIG["audit"]["lanes"],
         runtime=720,
-        **specs.gpu(CONFIG),
+    params:
+        spec=lambda wildcards: as_json(specs.train(CONFIG)),
+        version=versions.AUDIT,
     message:
         "audit {wildcards.track}/{wildcards.task}: interleaved re-timing"
     shell:

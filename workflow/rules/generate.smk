@@ -3,7 +3,7 @@
 # parent it took is data in parent.json. So the search is a static DAG.
 def earlier_analyses(wildcards):
     trial = trial_of(wildcards)
-    scaffold = search.scaffold(trial.arm["scaffold"])
+    scaffold = schema.from_dict(search.Scaffold, trial.arm["scaffold"])
     earlier = search.earlier_nodes(scaffold, int(wildcards.node))
     return [f"{trial.folder}/node_{node}/analysis.json" for node in earlier]
 
@@ -41,7 +41,7 @@ rule generate:
     params:
         arm=lambda wildcards: as_json(trial_of(wildcards).arm),
         private=lambda wildcards: (
-            f"--target results/tasks/{wildcards.track}/{wildcards.task}/private/target"
+            f"--private results/tasks/{wildcards.track}/{wildcards.task}/private"
             if oracle_target(wildcards)
             else ""
         ),
@@ -51,6 +51,7 @@ rule generate:
         "generate {wildcards.task} {wildcards.arm} s{wildcards.seed} node {wildcards.node}"
     shell:
         "{SPEEDRUN} generate --public results/tasks/{wildcards.track}/{wildcards.task}/public"
-        " --trial " + in_shell(TRIAL) +
-        " --node {wildcards.node} --seed {wildcards.seed} --root-analysis {input.root}"
+        " --trial "
+        + in_shell(TRIAL)
+        + " --node {wildcards.node} --seed {wildcards.seed} --root-analysis {input.root}"
         " --arm {params.arm:q} --replies {params.replies:q} {params.private}"

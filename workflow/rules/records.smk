@@ -11,7 +11,9 @@ rule records:
         entry=f"results/records/{{track}}/{{record}}/files/{CONFIG['track']['entry']}",
         record="results/records/{track}/{record}/records.record.json",
     params:
-        source=lambda wildcards: str(REPOSITORY / "tracks" / wildcards.track / "records"),
+        source=lambda wildcards: str(
+            REPOSITORY / "tracks" / wildcards.track / "records"
+        ),
         entry=CONFIG["track"]["entry"],
     message:
         "records {wildcards.track}/{wildcards.record}"

@@ -15,7 +15,10 @@ rule report:
             caption="../report/scores.rst",
             category="Results",
         ),
-        tables=[f"results/{SWEEP}/report/{name}.csv" for name in ("arms", "curves", "nodes")],
+        tables=[
+            f"results/{SWEEP}/report/{name}.csv"
+            for name in ("arms", "curves", "nodes")
+        ],
         table=f"results/{SWEEP}/report/table.txt",
         record=f"results/{SWEEP}/report/report.record.json",
     params:

@@ -20,11 +20,18 @@ rule task:
         record="results/tasks/{track}/{task}/task.record.json",
     params:
         spec=lambda wildcards: as_json(specs.task(CONFIG, wildcards.task)),
-        records=lambda wildcards: str(REPOSITORY / "tracks" / wildcards.track / "records"),
-        hints=lambda wildcards: str(REPOSITORY / "hints" / wildcards.track / wildcards.task),
+        levels=specs.hint_levels(CONFIG),
+        rules=lambda wildcards: str(
+            REPOSITORY / "tracks" / wildcards.track / "rules.md"
+        ),
+        hints=lambda wildcards: str(
+            REPOSITORY / "hints" / wildcards.track / wildcards.task
+        ),
         version=versions.TASK,
     message:
         "task {wildcards.track}/{wildcards.task}"
     shell:
-        "{SPEEDRUN} task --spec {params.spec:q} --records {params.records:q}"
-        " --hints {params.hints:q} --out results/tasks/{wildcards.track}/{wildcards.task}"
+        "{SPEEDRUN} task --spec {params.spec:q} --rules {params.rules:q}"
+        " --records results/records/{wildcards.track}"
+        " --hints {params.hints:q} --levels {params.levels:q}"
+        " --out results/tasks/{wildcards.track}/{wildcards.task}"

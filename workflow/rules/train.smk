@@ -28,15 +28,15 @@ rule train:
         exit=NODE + "/run/exit.json",
         log=NODE + "/run/log.jsonl",
         record=NODE + "/train.record.json",
+    threads: CONFIG["hardware"]["threads"]
+    resources:
+        **specs.gpu(CONFIG),
+        mem_mb=CONFIG["hardware"]["memory_mb"],
+        runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
     params:
         entry=CONFIG["track"]["entry"],
         spec=lambda wildcards: as_json(specs.train(CONFIG)),
         version=versions.TRAIN,
-    threads: CONFIG["hardware"]["threads"]
-    resources:
-        mem_mb=CONFIG["hardware"]["memory_mb"],
-        runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
-        **specs.gpu(CONFIG),
     message:
         "train {wildcards.task} {wildcards.arm} s{wildcards.seed} node {wildcards.node}"
     shell:
@@ -51,17 +51,18 @@ rule train_reference:
         exit=REFERENCE + "/run/exit.json",
         log=REFERENCE + "/run/log.jsonl",
         record=REFERENCE + "/train.record.json",
+    threads: CONFIG["hardware"]["threads"]
+    resources:
+        **specs.gpu(CONFIG),
+        mem_mb=CONFIG["hardware"]["memory_mb"],
+        runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
     params:
         entry=CONFIG["track"]["entry"],
         spec=lambda wildcards: as_json(specs.train(CONFIG)),
         version=versions.TRAIN,
-    threads: CONFIG["hardware"]["threads"]
-    resources:
-        mem_mb=CONFIG["hardware"]["memory_mb"],
-        runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
-        **specs.gpu(CONFIG),
     message:
         "reference {wildcards.track}/{wildcards.record} run {wildcards.run}"
     shell:
-        TRAIN + " --solution results/records/{wildcards.track}/{wildcards.record}/files --folder "
+        TRAIN
+        + " --solution results/records/{wildcards.track}/{wildcards.record}/files --folder "
         + in_shell(REFERENCE)

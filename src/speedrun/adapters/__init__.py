@@ -1,0 +1,1 @@
+"""Frameworks at the edge: Hydra, MLflow, coders, embedders, model vendors."""

@@ -24,7 +24,10 @@ def load(config_folder: Path, sweep: str, overrides: list[str]) -> dict[str, Any
         for name, arm in config["arms"].items()
     }
     plan.choose_tasks(config["track"]["records"], config["tasks"])
-    return {**config, "arms": arms}
+    judge = dict(config["judge"])
+    if "model" in judge:
+        judge["model"] = hydra_config.option(config_folder, "model", judge["model"])
+    return {**config, "arms": arms, "judge": judge}
 
 
 def resolve_arm(
@@ -42,7 +45,9 @@ def resolve_arm(
     most = coder.pop("max_nodes", None)
     return {
         "coder": coder,
-        "hints": hydra_config.option(config_folder, "hints", str(arm.get("hints", "none")))["levels"],
+        "hints": hydra_config.option(config_folder, "hints", str(arm.get("hints", "none")))[
+            "levels"
+        ],
         "model": hydra_config.option(config_folder, "model", str(arm.get("model", "none"))),
         "scaffold": scaffold,
         "mode": str(arm.get("mode", "reproduce")),

@@ -1,0 +1,169 @@
+"""Verbs over a whole task or sweep: similarity, judge, audit, score, report, publish."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speedrun import files, schema, trials
+from speedrun.cli import options
+from speedrun.cli.options import json_value, path, required
+from speedrun.cli.provenance import Draft, recorded
+
+if TYPE_CHECKING:
+    from speedrun.stages.judge import Judge
+
+STORE = Path("store")
+
+
+def add_verbs(verbs: Any) -> None:
+    """Declare this module's verbs."""
+    task_verbs = {
+        "similarity": (run_similarity, "distance to the human's code that each winner recovered"),
+        "judge": (run_judge, "which of the human's changes each winner made"),
+        "audit": (run_audit, "re-time start, target and winners, interleaved"),
+        "score": (run_score, "fraction of the human speedup that each trial recovered"),
+    }
+    added = {name: options.verb(verbs, name, *entry) for name, entry in task_verbs.items()}
+    for parser in added.values():
+        required(
+            parser,
+            plan=(path, "plan.json, or a stage's slice of it"),
+            task=(str, "the task's name"),
+            out=(path, "the product, results/SWEEP/STAGE/TRACK/TASK.json"),
+        )
+    added["judge"].add_argument("--replies", type=path, default=path("replies/judge"))
+    _add_audit(added["audit"])
+    report = options.verb(verbs, "report", run_report, "tables, figures and one page")
+    required(report, plan=(path, "plan.json"), out=(path, "results/SWEEP/report"))
+    publish = options.verb(verbs, "publish", run_publish, "mirror a sweep's records into MLflow")
+    required(publish, plan=(path, "plan.json"), out=(path, "published.json"))
+    publish.add_argument("--uri", default="sqlite:///mlflow.db", help="MLFLOW_TRACKING_URI wins")
+
+
+def _add_audit(parser: argparse.ArgumentParser) -> None:
+    required(
+        parser,
+        shards=(path, "results/shards/CORPUS"),
+        manifest=(path, "manifest.json of the corpus"),
+        spec=(json_value, "TrainSpec as JSON"),
+        lanes=(int, "rounds side by side, each on its own core"),
+    )
+    parser.add_argument("--store", type=path, default=STORE / "retimings", help="finished re-runs")
+
+
+def product_record(stage: str, out: Path) -> Path:
+    """Return where a task product's record lies: TASK.STAGE.record.json beside TASK.json."""
+    return out.with_name(f"{out.stem}.{stage}.record.json")
+
+
+def run_similarity(given: argparse.Namespace) -> None:
+    """Write the similarity of every winner of the task."""
+    from speedrun.adapters import embedders
+    from speedrun.stages import similarity
+
+    plan = trials.load(given.plan)
+    embed = embedders.make(plan.embedder, STORE)
+    with recorded("similarity", product_record("similarity", given.out)) as record:
+        chunk = int(plan.embedder["chunk_lines"])
+        result = similarity.measure_task(plan, given.task, embed, chunk, given.out)
+        _describe(record, given, {"embedder": plan.embedder["name"]})
+        _per_trial(record, result, "similarity")
+
+
+def run_judge(given: argparse.Namespace) -> None:
+    """Write the judgement of every winner of the task."""
+    from speedrun.stages import judge
+
+    plan = trials.load(given.plan)
+    with recorded("judge", product_record("judge", given.out)) as record:
+        result = judge.judge_task(plan, given.task, make_judge(plan, given.replies), given.out)
+        _describe(record, given, {"judge": plan.judge["name"]})
+        _per_trial(record, result, "judge")
+
+
+def make_judge(plan: trials.Plan, replies: Path) -> Judge:
+    """Return the judge that config/judge names: recorded replies, or a model."""
+    from speedrun.stages import judge
+
+    if plan.judge["kind"] == "recorded":
+        return judge.recorded_judge(replies / plan.track.name)
+    from speedrun.adapters import models
+
+    model = plan.judge["model"]
+    return judge.model_judge(models.make(model), STORE, str(model["model"]))
+
+
+def run_audit(given: argparse.Namespace) -> None:
+    """Re-time the task's winners in one interleaved block."""
+    from speedrun.cli.measure import Bench
+    from speedrun.stages import audit
+
+    plan = trials.load(given.plan)
+    plan = dataclasses.replace(plan, audit=dataclasses.replace(plan.audit, lanes=given.lanes))
+    bench = Bench(given.shards, given.manifest, given.spec, plan.track)
+    with recorded("audit", product_record("audit", given.out)) as record:
+        result = audit.audit_task(
+            plan, given.task, bench.run, given.store, given.out, bench.digest, _say
+        )
+        _describe(record, given, dict(schema.to_dict(plan.audit)))
+        _per_trial(record, result, "fsr_audited")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def run_score(given: argparse.Namespace) -> None:
+    """Write the scores of the task's trials."""
+    from speedrun.stages import score
+
+    plan = trials.load(given.plan)
+    track = plan.track.name
+    sources = {
+        stage: Path("results") / plan.sweep / stage / track / f"{given.task}.json"
+        for stage in ("audit", "similarity", "judge")
+    }
+    with recorded("score", product_record("score", given.out)) as record:
+        result = score.score_task(plan, given.task, **sources, out=given.out)
+        _describe(record, given, {})
+        record.read(*sources.values())
+        for row in result["trials"]:
+            for name in ("fsr", "fsr_audited", "similarity", "judge", "device_seconds"):
+                record.measured(**{f"{row['arm']}.s{row['seed']}.{name}": row.get(name)})
+
+
+def _describe(record: Draft, given: argparse.Namespace, params: dict[str, Any]) -> None:
+    record.params = {"task": given.task, **params}
+    record.read(given.plan)
+    record.artifacts = [given.out.name]
+
+
+def _per_trial(record: Draft, result: dict[str, Any], name: str) -> None:
+    """Note one number a trial, where it is known."""
+    for entry in result["trials"]:
+        value = entry.get(name)
+        if isinstance(value, int | float):
+            record.measured(**{f"{entry['arm']}.s{entry['seed']}": value})
+
+
+def run_report(given: argparse.Namespace) -> None:
+    """Write the sweep's tables, figures and page."""
+    from speedrun.stages import report
+
+    with recorded("report", given.out / "report.record.json") as record:
+        report.report(given.plan, given.out)
+        record.params = {"sweep": files.read_json(given.plan)["sweep"]}
+        record.read(given.plan)
+        record.artifacts = ["index.html", "scores.csv", "arms.csv", "curves.csv", "nodes.csv"]
+
+
+def run_publish(given: argparse.Namespace) -> None:
+    """Mirror the sweep into MLflow and write what was done."""
+    from speedrun.adapters import mlflow_store
+
+    done = mlflow_store.publish(given.plan, Path("results"), given.uri)
+    files.write_json(given.out, schema.to_dict(done))
