@@ -1,0 +1,182 @@
+"""Reads a model's reply: whole files and SEARCH/REPLACE blocks, and nothing else of it.
+
+The format that prompts/coder_reply.md asks for: a heading ``### FILE: <path>`` followed by a
+fenced block with the whole file, or ``### EDIT: <path>`` followed by one or more SEARCH/REPLACE
+blocks. Text around them is ignored. Pure: a reply can raise nothing but ``ReplyError``.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+
+HEADING = re.compile(r"#{1,6}[ \t]*(FILE|EDIT):(.*)")
+AROUND_PATH = " \t`*"  # Markdown that models put around a file name
+FENCE = re.compile(r"(`{3,})[^`]*")
+SEARCH, DIVIDER, REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
+PATH_BYTES_MAX = 200
+SHOWN_LINES = 6
+
+
+class ReplyError(Exception):
+    """The reply gives no solution; the message tells the model what is wrong with it."""
+
+
+@dataclass(frozen=True)
+class WholeFile:
+    """Replace or create ``path`` with ``text``."""
+
+    path: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Edit:
+    """Replace the one place in ``path`` where the lines ``search`` stand."""
+
+    path: str
+    search: list[str]
+    replace: list[str]
+    number: int  # of the block in the reply, from 1
+
+
+Change = WholeFile | Edit
+
+
+def read_reply(reply: str, base: Mapping[str, str]) -> dict[str, str]:
+    """Return ``base`` with the reply's changes applied in order, or raise ReplyError."""
+    return apply(base, parse(reply))
+
+
+def parse(reply: str) -> list[Change]:
+    """Return the reply's changes in order; at least one, else ReplyError."""
+    lines = reply.replace("\r\n", "\n").split("\n")
+    changes: list[Change] = []
+    position = 0
+    while position < len(lines):
+        heading = HEADING.fullmatch(lines[position])
+        position += 1
+        if heading:
+            reader = _read_file if heading[1] == "FILE" else _read_edits
+            position = reader(
+                lines, position, _checked_path(heading[2].strip(AROUND_PATH)), changes
+            )
+    if not changes:
+        raise ReplyError("the reply holds no `### FILE: <path>` or `### EDIT: <path>` block")
+    return changes
+
+
+def _checked_path(name: str) -> str:
+    path = PurePosixPath(name)
+    inside = not path.is_absolute() and ".." not in path.parts and path.parts != ()
+    size = len(name.encode("utf-8", "replace"))
+    plain = name.isprintable() and "\\" not in name and size <= PATH_BYTES_MAX
+    if not inside or not plain or name.endswith("/"):
+        raise ReplyError(f"{name[:PATH_BYTES_MAX]!r} is no file name inside the solution")
+    return str(path)
+
+
+def _read_file(lines: Sequence[str], position: int, path: str, changes: list[Change]) -> int:
+    while position < len(lines) and not lines[position].strip():
+        position += 1
+    fence = FENCE.fullmatch(lines[position]) if position < len(lines) else None
+    if not fence:
+        raise ReplyError(f"the heading for {path} is not followed by a fenced block")
+    end = position + 1
+    while end < len(lines) and not _closes(lines[end], fence[1]):
+        end += 1
+    if end == len(lines):
+        raise ReplyError(f"the fenced block of {path} is never closed: was the reply cut off?")
+    body = lines[position + 1 : end]
+    changes.append(WholeFile(path, _checked_text(path, "".join(line + "\n" for line in body))))
+    return end + 1
+
+
+def _closes(line: str, fence: str) -> bool:
+    bare = line.rstrip(" \t")
+    return len(bare) >= len(fence) and set(bare) == {"`"}
+
+
+def _read_edits(lines: Sequence[str], position: int, path: str, changes: list[Change]) -> int:
+    before = len(changes)
+    while position < len(lines) and not HEADING.fullmatch(lines[position]):
+        if lines[position].rstrip() == SEARCH:
+            position = _read_block(lines, position + 1, path, changes)
+        else:
+            position += 1
+    if len(changes) == before:
+        raise ReplyError(f"the heading for {path} is not followed by a {SEARCH} block")
+    return position
+
+
+def _read_block(lines: Sequence[str], position: int, path: str, changes: list[Change]) -> int:
+    number = 1 + sum(isinstance(change, Edit) for change in changes)
+    where = f"SEARCH/REPLACE block {number} ({path})"
+    divider = _find(lines, position, DIVIDER, where)
+    end = _find(lines, divider + 1, REPLACE, where)
+    search, replace = list(lines[position:divider]), list(lines[divider + 1 : end])
+    _checked_text(path, "\n".join(replace))
+    if not any(line.strip() for line in search):
+        raise ReplyError(f"{where}: SEARCH is empty; use `### FILE: {path}` for a whole file")
+    changes.append(Edit(path, search, replace, number))
+    return end + 1
+
+
+def _find(lines: Sequence[str], position: int, marker: str, where: str) -> int:
+    for index in range(position, len(lines)):
+        if lines[index].rstrip() == marker:
+            return index
+    raise ReplyError(f"{where} has no line {marker!r}: was the reply cut off?")
+
+
+def _checked_text(path: str, text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise ReplyError(f"the text for {path} is not valid Unicode") from None
+    if "\0" in text:
+        raise ReplyError(f"the text for {path} holds a NUL character")
+    return text
+
+
+def apply(base: Mapping[str, str], changes: Sequence[Change]) -> dict[str, str]:
+    """Return the files after all changes, each applied to the result of those before it."""
+    result = dict(base)
+    for change in changes:
+        result[change.path] = (
+            change.text if isinstance(change, WholeFile) else _edited(result, change)
+        )
+    _check_folders(result)
+    return result
+
+
+def _edited(current: Mapping[str, str], edit: Edit) -> str:
+    where = f"SEARCH/REPLACE block {edit.number} ({edit.path})"
+    if edit.path not in current:
+        raise ReplyError(f"{where}: there is no such file; there are: {', '.join(sorted(current))}")
+    lines, size = current[edit.path].split("\n"), len(edit.search)
+    starts = range(len(lines) - size + 1)
+    found = [start for start in starts if lines[start : start + size] == edit.search]
+    if len(found) != 1:
+        shown = "\n".join(edit.search[:SHOWN_LINES])
+        raise ReplyError(
+            f"{where}: SEARCH must match whole lines of the file exactly once, "
+            f"but it matches {len(found)} times. It begins:\n{shown}"
+        )
+    return "\n".join(lines[: found[0]] + edit.replace + lines[found[0] + size :])
+
+
+def _check_folders(result: Mapping[str, str]) -> None:
+    folders = {str(parent) for name in result for parent in PurePosixPath(name).parents}
+    for name in sorted(folders & set(result)):
+        raise ReplyError(f"{name} cannot be both a file and a folder")
+
+
+def render_file(path: str, text: str) -> str:
+    """Return a file as a FILE block, with a fence longer than any in it; parse reads it back."""
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    body = text if text.endswith("\n") or not text else text + "\n"
+    return f"### FILE: {path}\n{fence}\n{body}{fence}\n"

@@ -1,0 +1,141 @@
+"""Reading replies: two block kinds, one error type, whatever a model writes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from speedrun.stages.generate.reply import ReplyError, parse, read_reply, render_file
+
+BASE = {"train.py": "a = 1\nb = 2\nc = 3\n\ndef f():\n    return a\n", "model.py": "d = 4\n"}
+
+
+def edit(search: str, replace: str, path: str = "train.py") -> str:
+    return f"### EDIT: {path}\n<<<<<<< SEARCH\n{search}=======\n{replace}>>>>>>> REPLACE\n"
+
+
+def test_a_whole_file_replaces_and_others_stay() -> None:
+    reply = "Here it is.\n\n### FILE: train.py\n```python\nx = 1\n```\nHope it helps.\n"
+    assert read_reply(reply, BASE) == {"train.py": "x = 1\n", "model.py": "d = 4\n"}
+
+
+def test_edits_of_several_files_apply_in_order() -> None:
+    reply = (
+        edit("b = 2\n", "b = 20\n")
+        + edit("b = 20\nc = 3\n", "")
+        + edit("d = 4\n", "d = 5\n", "model.py")
+    )
+    assert read_reply(reply, BASE) == {
+        "train.py": "a = 1\n\ndef f():\n    return a\n",
+        "model.py": "d = 5\n",
+    }
+
+
+def test_several_blocks_under_one_heading_and_inside_a_fence() -> None:
+    blocks = (
+        "<<<<<<< SEARCH\na = 1\n=======\na = 7\n>>>>>>> REPLACE\nand\n"
+        "<<<<<<< SEARCH\nc = 3\n=======\nc = 9\n>>>>>>> REPLACE\n"
+    )
+    reply = f"### EDIT: `train.py`\n```\n{blocks}```\n"
+    assert read_reply(reply, BASE)["train.py"].startswith("a = 7\nb = 2\nc = 9\n")
+
+
+def test_a_new_file_in_a_folder_and_windows_line_ends() -> None:
+    reply = "### FILE: layers/norm.py\r\n```\r\nEPS = 1\r\n```\r\n"
+    assert read_reply(reply, BASE)["layers/norm.py"] == "EPS = 1\n"
+
+
+def test_headings_inside_blocks_are_content() -> None:
+    text = "# ```\n### EDIT: model.py\n```\n"
+    assert read_reply(render_file("train.py", text), BASE)["train.py"] == text
+
+
+@pytest.mark.parametrize(
+    ("reply", "reason"),
+    [
+        ("I cannot do that.", "holds no `### FILE"),
+        ("```python\nx = 1\n```", "holds no `### FILE"),
+        ("### FILE: train.py\n```\nx = 1\n", "never closed"),
+        ("### FILE: train.py\nx = 1\n", "not followed by a fenced block"),
+        ("### FILE: train.py", "not followed by a fenced block"),
+        ("### EDIT: train.py\njust do it\n", "not followed by a <<<<<<< SEARCH block"),
+        ("### EDIT: train.py\n<<<<<<< SEARCH\na = 1\n", "no line '======='"),
+        ("### EDIT: train.py\n<<<<<<< SEARCH\na = 1\n=======\n", "no line '>>>>>>> REPLACE'"),
+        (edit("", "x = 1\n"), "block 1 (train.py): SEARCH is empty"),
+        (edit("a = 2\n", "x"), "no line '>>>>>>> REPLACE'"),
+        (edit("a = 2\n", "x\n"), "block 1 (train.py): SEARCH must match"),
+        (
+            edit("a = 1\n", "b = 2\n") + edit("b = 2\n", "x\n"),
+            "block 2 (train.py): SEARCH must match",
+        ),
+        (edit("a =\n", "x\n"), "matches 0 times"),
+        (edit("a = 1\n", "x\n", "lost.py"), "there is no such file; there are: model.py, train.py"),
+        ("### FILE: ../train.py\n```\n```\n", "no file name inside the solution"),
+        ("### FILE: /etc/passwd\n```\n```\n", "no file name inside the solution"),
+        ("### FILE: a/../../b\n```\n```\n", "no file name inside the solution"),
+        ("### FILE: .\n```\n```\n", "no file name inside the solution"),
+        ("### FILE: \n```\n```\n", "no file name inside the solution"),
+        ("### FILE: a\tb\n```\n```\n", "no file name inside the solution"),
+        ("### FILE: " + "ü" * 150 + "\n```\n```\n", "no file name inside the solution"),
+        ("### FILE: train.py/x\n```\n```\n", "train.py cannot be both a file and a folder"),
+        ("### FILE: x\n```\na\ud800\n```\n", "not valid Unicode"),
+        (edit("a = 1\n", "\0\n"), "NUL"),
+    ],
+)
+def test_what_cannot_be_used_says_why(reply: str, reason: str) -> None:
+    with pytest.raises(ReplyError) as error:
+        read_reply(reply, BASE)
+    assert reason in str(error.value)
+
+
+lines = st.sampled_from(
+    [
+        "### FILE: train.py",
+        "### EDIT: train.py",
+        "### EDIT: model.py",
+        "### FILE: a/b.py",
+        "<<<<<<< SEARCH",
+        "=======",
+        ">>>>>>> REPLACE",
+        "```",
+        "````python",
+        "a = 1",
+        "b = 2",
+        "",
+        "### FILE: ../x",
+        "text",
+    ]
+)
+
+
+@settings(deadline=None)
+@given(st.lists(lines, max_size=25).map("\n".join) | st.text(st.characters(), max_size=200))
+def test_any_reply_gives_writable_files_or_a_reply_error(reply: str) -> None:
+    try:
+        solution = read_reply(reply, BASE)
+    except ReplyError as error:
+        assert str(error)
+    else:
+        assert set(solution) >= set(BASE)
+        assert all(text.encode("utf-8") is not None for text in solution.values())
+
+
+texts = st.text(st.characters(exclude_characters="\r\0", exclude_categories=["Cs"]), max_size=300)
+
+
+@settings(deadline=None)
+@given(texts | st.lists(lines).map("\n".join))
+def test_a_rendered_file_is_read_back(text: str) -> None:
+    expected = text if text.endswith("\n") or not text else text + "\n"
+    [change] = parse(f"Thoughts first.\n{render_file('a/b.py', text)}The end.\n")
+    assert (change.path, change.text) == ("a/b.py", expected)  # type: ignore[union-attr]
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 10**6), unique=True, min_size=2, max_size=20), st.data())
+def test_an_edit_changes_the_one_place_it_names(numbers: list[int], data: st.DataObject) -> None:
+    rows = [f"x{number} = {number}" for number in numbers]
+    place = data.draw(st.integers(0, len(rows) - 1))
+    result = read_reply(edit(rows[place] + "\n", "new\n"), {"train.py": "\n".join(rows)})
+    assert result["train.py"].split("\n") == [*rows[:place], "new", *rows[place + 1 :]]
