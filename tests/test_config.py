@@ -44,6 +44,11 @@ def test_every_option_of_a_group_composes(config: Path, group: str) -> None:
         ("quickstart", ["+arms.x={coder: oracel}"], "unknown coder 'oracel'; nearest is 'oracle'"),
         ("quickstart", ["+arms.x={coder: 'null', hints: l4}"], "unknown hints 'l4'; nearest is"),
         ("quickstart", ["+arms.x={codr: oracle}"], "unknown key 'codr' in arm 'x'; nearest is"),
+        (
+            "quickstart",
+            ["+arms.x={coder: {name: tuner, facto: 2}}"],
+            "unknown key 'facto' in the coder of arm 'x'; nearest is 'factor'",
+        ),
     ],
 )
 def test_a_wrong_name_is_one_line_with_the_nearest(
@@ -76,7 +81,15 @@ def test_what_decides_an_arm_changes_its_folder(config: Path) -> None:
     base = plan.trials(sweep.load(config, "quickstart", []))
     for override in ("scaffold=flat", "hardware.trainer=simulated", "seeds=[7]"):
         other = plan.trials(sweep.load(config, "quickstart", [override, "scaffold.n_nodes=2"]))
-        assert not {trial.folder for trial in base} & {trial.folder for trial in other}
+        pairs = zip(base, other, strict=True)
+        assert all(a.folder != b.folder for a, b in pairs if a.name == "tuner")
+
+
+def test_an_arm_may_change_its_coder_and_scaffold(config: Path) -> None:
+    override = "+arms.x={coder: {name: tuner, factor: 9}, scaffold: flat}"
+    arm = sweep.load(config, "quickstart", [override])["arms"]["x"]
+    assert arm["coder"]["factor"] == 9 and arm["coder"]["moves"] > 0
+    assert arm["scaffold"]["name"] == "flat" and "n_nodes" not in arm["scaffold"]
 
 
 def test_a_stage_sees_only_its_slice(config: Path) -> None:

@@ -3,7 +3,7 @@
 # parent it took is data in parent.json. So the search is a static DAG.
 def earlier_analyses(wildcards):
     trial = trial_of(wildcards)
-    scaffold = schema.from_dict(search.Scaffold, trial.arm["scaffold"])
+    scaffold = search.scaffold(trial.arm["scaffold"])
     earlier = search.earlier_nodes(scaffold, int(wildcards.node))
     return [f"{trial.folder}/node_{node}/analysis.json" for node in earlier]
 

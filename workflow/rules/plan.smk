@@ -6,7 +6,7 @@ from pathlib import Path
 REPOSITORY = Path(workflow.basedir)
 sys.path.insert(0, str(REPOSITORY / "src"))
 
-from speedrun import files, plan, schema, search, specs, versions
+from speedrun import files, plan, search, specs, versions
 from speedrun.adapters import sweep as sweeps
 from speedrun.adapters import workflow_lock
 

@@ -39,8 +39,8 @@ def resolve_arm(
             raise SpeedrunError(
                 f"config: unknown key {key!r} in arm {name!r}{hydra_config.nearest(key, ARM_KEYS)}"
             )
-    coder = hydra_config.option(config_folder, "coder", str(arm.get("coder", "null")))
-    scaffold = {**config["scaffold"], **arm.get("scaffold", {})}
+    coder = _coder(config_folder, name, arm.get("coder", "null"))
+    scaffold = _scaffold(config_folder, config["scaffold"], arm.get("scaffold", {}))
     budget = int(scaffold.pop("n_nodes"))
     most = coder.pop("max_nodes", None)
     return {
@@ -53,6 +53,32 @@ def resolve_arm(
         "mode": str(arm.get("mode", "reproduce")),
         "n_nodes": min(budget, most) if most else budget,
     }
+
+
+def _coder(config_folder: Path, arm: str, wanted: str | dict[str, Any]) -> dict[str, Any]:
+    """Return an arm's coder: by name, or by name with values of its own over the option's."""
+    changed = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
+    chosen = hydra_config.option(config_folder, "coder", str(changed.get("name")))
+    for key in changed:
+        if key not in chosen:
+            raise SpeedrunError(
+                f"config: unknown key {key!r} in the coder of arm {arm!r}"
+                f"{hydra_config.nearest(key, chosen)}"
+            )
+    return {**chosen, **changed}
+
+
+def _scaffold(
+    config_folder: Path, default: dict[str, Any], wanted: str | dict[str, Any]
+) -> dict[str, Any]:
+    """Return an arm's scaffold: another one by name, or values over the sweep's own.
+
+    The budget stays the sweep's, unless the arm gives its own n_nodes.
+    """
+    if isinstance(wanted, str):
+        chosen = hydra_config.option(config_folder, "scaffold", wanted)
+        return {**chosen, "n_nodes": default["n_nodes"]}
+    return {**default, **wanted}
 
 
 def as_overrides(value: Any) -> list[str]:

@@ -123,5 +123,5 @@ def table(rows: list[dict[str, Any]]) -> str:
     frame = pd.DataFrame(rows)
     text = frame.to_string(index=False, float_format=lambda value: f"{value:.4g}", na_rep="-")
     first, last = rows[0], rows[-1]
-    whole = first["time_s_mean"] / last["time_s_mean"]
+    whole = first["time_mean_s"] / last["time_mean_s"]
     return f"{text}\n\nwhole chain {whole:.2f}x, n = {first['n']} a record, {machine()}"

@@ -52,6 +52,9 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--replies", type=path, default=path("replies/coder"), help="recordings")
     parser.add_argument("--private", type=path, help="the private folder, for the oracle alone")
     parser.add_argument("--print-prompt", action="store_true", help="show the prompt, ask nobody")
+    parser.add_argument(
+        "--reply", type=path, help="with --print-prompt: an unreadable reply, to show the re-ask"
+    )
 
 
 def run_generate(given: argparse.Namespace) -> None:
@@ -65,13 +68,14 @@ def run_generate(given: argparse.Namespace) -> None:
         public=given.public,
         trial=given.trial,
         node=given.node,
-        scaffold=schema.from_dict(search.Scaffold, arm["scaffold"]),
+        scaffold=search.scaffold(arm["scaffold"]),
         root_analysis=given.root_analysis,
         seed=given.seed,
         hints=arm["hints"],
     )
     if given.print_prompt:
-        print(generate.print_prompt(inputs))
+        reply = given.reply.read_text(encoding="utf-8") if given.reply else None
+        print(generate.print_prompt(inputs, reply))
         return
     coder = make_coder(arm["coder"], given.private, given.replies)
     out = given.trial / f"node_{given.node}"

@@ -154,11 +154,15 @@ def run_report(given: argparse.Namespace) -> None:
     """Write the sweep's tables, figures and page."""
     from speedrun.stages import report
 
+    plan = trials.load(given.plan)
+    sweep = given.plan.parent
     with recorded("report", given.out / "report.record.json") as record:
-        report.report(given.plan, given.out)
-        record.params = {"sweep": files.read_json(given.plan)["sweep"]}
+        written = report.build(plan, sweep, given.out)
+        table = report.text_table(plan, sweep)
+        files.write_text(given.out / "table.txt", table + "\n")
+        record.params = {"sweep": plan.sweep}
         record.read(given.plan)
-        record.artifacts = ["index.html", "scores.csv", "arms.csv", "curves.csv", "nodes.csv"]
+        record.artifacts = sorted(str(path.relative_to(given.out)) for path in written)
 
 
 def run_publish(given: argparse.Namespace) -> None:

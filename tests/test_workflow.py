@@ -1,0 +1,149 @@
+"""The DAG: what it plans, what an override reruns, and what a SIGKILL leaves behind."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import workflow_runs
+from workflow_runs import REPORT, REPOSITORY, planned, run, stable_files
+
+pytestmark = pytest.mark.dag
+
+SIMULATED = ["hardware.trainer=simulated"]
+PAGE = REPORT.format(sweep="nano")
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The nano sweep with the simulated trainer, undisturbed, up to its report."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = run(folder, "-c2", PAGE, overrides=SIMULATED)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_the_main_job_plans_every_stage(tmp_path: Path) -> None:
+    done = run(tmp_path, "-n", sweep="quickstart")
+    assert done.returncode == 0, done.stderr[-2000:]
+    jobs = planned(done.stdout + done.stderr)
+    assert set(jobs) >= {
+        *("corpus", "tokenize", "records", "task", "generate", "train", "analyze"),
+        *("train_reference", "analyze_reference", "similarity", "judge", "audit"),
+        *("score", "report", "publish", "all"),
+    }
+
+
+def test_the_slurm_profile_plans_as_typed_at_the_root() -> None:
+    done = run(REPOSITORY, "--profile", "slurm", "-n", sweep="quickstart")
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+@pytest.mark.parametrize(
+    ("sweep", "overrides", "message"),
+    [
+        ("quikstart", [], "unknown sweep 'quikstart'; nearest is 'quickstart'"),
+        ("nano", ["scaffold.n_node=4"], "unknown key 'scaffold.n_node'"),
+        ("nano", ["tasks=[r01-r03]"], "unknown task 'r01-r03'; nearest is"),
+        ("nano", ["track.records=[r01,r09]"], "r09/train.py is missing"),
+        ("nano", ["+arms.told={coder: 'null', hints: l3}"], "hints: l3 of task nano/r01-r02"),
+    ],
+)
+def test_a_wrong_name_ends_in_one_line_before_any_job(
+    tmp_path: Path, sweep: str, overrides: list[str], message: str
+) -> None:
+    done = run(tmp_path, "-c1", sweep=sweep, overrides=overrides)
+    assert done.returncode != 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("speedrun:")]
+    assert len(said) == 1 and message in said[0]
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_undisturbed_run_is_complete(simulated: Path) -> None:
+    rows = list(csv.DictReader((simulated / "results/nano/report/scores.csv").open()))
+    assert [(row["task"], row["arm"]) for row in rows] == [
+        (task, arm) for task in ("r01-r02", "r02-r03") for arm in ("oracle", "null", "tuner")
+    ]
+    nodes = sorted(simulated.glob("results/trials/*/*/*/*/node_*"))
+    assert len(nodes) == 8
+    for node in nodes:
+        assert (node / "summary.md").read_text().strip()
+
+
+def test_nothing_is_left_to_do_after_a_run(simulated: Path) -> None:
+    done = run(simulated, "-n", PAGE, overrides=SIMULATED)
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_killed_run_finishes_with_the_same_bytes(simulated: Path, tmp_path: Path) -> None:
+    kills = 0
+    for seconds in (4.0, 5.0, 6.0, 7.5, 9.0):
+        kills += workflow_runs.kill_after(tmp_path, seconds, "-c2", PAGE, overrides=SIMULATED)
+    assert kills >= 3
+    done = run(tmp_path, "-c2", PAGE, overrides=SIMULATED)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert stable_files(tmp_path) == stable_files(simulated)
+    leftovers = [path for path in tmp_path.rglob(".*.??????*") if ".snakemake" not in path.parts]
+    assert leftovers == []
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("scaffold.n_nodes=3", {"generate": 2, "train": 2, "analyze": 2, "audit": 2}),
+        ("embedder=minilm", {"similarity": 2, "score": 2, "report": 1}),
+        ("audit.equivalence_margin=0.2", {"audit": 2, "score": 2, "report": 1}),
+        ("+arms.again={coder: 'null'}", {"generate": 0, "train": 0, "analyze": 0, "audit": 2}),
+        ("seeds=[0,1]", {"generate": 8, "train": 8, "analyze": 8, "task": 0, "tokenize": 0}),
+    ],
+)
+def test_an_override_reruns_only_what_it_touches(
+    simulated: Path, tmp_path: Path, override: str, expected: dict[str, int]
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(simulated, folder, symlinks=True)
+    done = run(folder, "-n", PAGE, overrides=[*SIMULATED, override])
+    jobs = planned(done.stdout + done.stderr)
+    assert {name: jobs.get(name, 0) for name in expected} == expected
+    untouched = {"corpus", "tokenize", "records", "train_reference"}
+    assert not untouched & set(jobs)
+
+
+def test_two_workflows_in_one_folder_are_refused(tmp_path: Path) -> None:
+    import fcntl
+
+    lock = tmp_path / "results" / ".lock"
+    lock.parent.mkdir()
+    with lock.open("w") as file:
+        file.write("4242")
+        file.flush()
+        fcntl.flock(file, fcntl.LOCK_EX)
+        done = run(tmp_path, "-c1", PAGE)
+    assert done.returncode != 0
+    assert "another workflow (process 4242) runs in this folder" in done.stderr
+
+
+def test_the_public_side_is_all_that_generate_and_train_are_given(simulated: Path) -> None:
+    done = run(simulated, "-n", "-p", "-F", PAGE, overrides=SIMULATED)
+    text = done.stdout + done.stderr
+    lines = [line for line in text.splitlines() if " -m speedrun " in line]
+    for line in lines:
+        verb = line.split(" -m speedrun ")[1].split()[0]
+        private = [word for word in line.split() if "/private" in word]
+        if verb == "generate" and "oracle-" not in line:
+            assert private == []
+        if verb == "train":
+            assert all("probes" in word and word.endswith("contexts.npy") for word in private)
+    assert {line.split(" -m speedrun ")[1].split()[0] for line in lines} >= {"generate", "train"}
+
+
+def test_plan_json_tells_the_whole_sweep(simulated: Path) -> None:
+    plan = json.loads((simulated / "results/nano/plan.json").read_text())
+    assert plan["sweep"] == "nano"
+    assert {trial["arm"] for trial in plan["trials"]} == {"oracle", "null", "tuner"}
+    assert REPOSITORY.name not in json.dumps(plan["trials"])
