@@ -35,5 +35,3 @@ def nano_shards(tmp_path_factory: pytest.TempPathFactory, nano_config: dict[str,
     shards = schema.from_dict(tokenize.TokenizeSpec, specs.tokenize(nano_config))
     tokenize.tokenize(base / "corpus/nano/documents.jsonl", shards, base / "shards" / "nano")
     return base
-
-

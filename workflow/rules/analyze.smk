@@ -9,7 +9,6 @@ TARGETS = f"results/shards/{CORPUS}/private/probes/set_00/targets.npy"
 rule analyze:
     input:
         exit=NODE + "/run/exit.json",
-        log=NODE + "/run/log.jsonl",
         parent=NODE + "/parent.json",
         targets=TARGETS,
     output:
@@ -28,7 +27,6 @@ rule analyze:
 rule analyze_reference:
     input:
         exit=REFERENCE + "/run/exit.json",
-        log=REFERENCE + "/run/log.jsonl",
         targets=TARGETS,
     output:
         analysis=REFERENCE + "/analysis.json",

@@ -20,13 +20,14 @@ TRAIN = (
 )
 
 
+# run/log.jsonl is written too but not declared: Snakemake would delete it with an interrupted job,
+# and a finished run that was paid for could not be restored.
 rule train:
     input:
         **training_inputs(),
         parent=NODE + "/parent.json",
     output:
         exit=NODE + "/run/exit.json",
-        log=NODE + "/run/log.jsonl",
         record=NODE + "/train.record.json",
     threads: CONFIG["hardware"]["threads"]
     resources:
@@ -49,7 +50,6 @@ rule train_reference:
         solution=f"results/records/{{track}}/{{record}}/files/{CONFIG['track']['entry']}",
     output:
         exit=REFERENCE + "/run/exit.json",
-        log=REFERENCE + "/run/log.jsonl",
         record=REFERENCE + "/train.record.json",
     threads: CONFIG["hardware"]["threads"]
     resources:

@@ -66,7 +66,9 @@ def _compose(config: Path, overrides: list[str]) -> dict[str, Any]:
 
 def _check_option(config: Path, group: str, name: str) -> None:
     if name not in options(config, group):
-        raise SpeedrunError(f"config: unknown {group} {name!r}{nearest(name, options(config, group))}")
+        raise SpeedrunError(
+            f"config: unknown {group} {name!r}{nearest(name, options(config, group))}"
+        )
 
 
 def _explain(config: Path, sweep: str, overrides: list[str], message: str) -> str:

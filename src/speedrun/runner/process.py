@@ -1,0 +1,268 @@
+"""Runs one command under the harness's clocks and caps, and leaves no process behind."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Self
+
+from speedrun.files import SpeedrunError
+from speedrun.runner import clock
+from speedrun.runner.log import Stamp, StampedLog
+from speedrun.runner.start import Command, preparation
+from speedrun.schema import RunExit, TrainSpec
+
+INTERVAL_S = 0.1  # between two looks at the tree
+KILL_S = 30.0  # a killed tree that lives longer is stuck in the kernel
+CHUNK_BYTES = 65536
+DRAIN_CHUNKS = 64  # more than a pipe can hold
+SANDBOX_PROCESSES = 2  # bubblewrap itself, outside and as the first process inside
+RUN_VARIABLE = "SPEEDRUN_RUN"  # marks the processes of one run when there is no sandbox
+
+
+def run(command: Command, spec: TrainSpec, log: Path) -> RunExit:
+    """Run ``command``, writing its output to ``log``; return what was seen of it.
+
+    Raises SpeedrunError when the sandbox does not start, the log cannot be written or the
+    workflow that asked for the run has died; the tree is dead in every case.
+    """
+    clock.adopt_orphans()
+    flood_bytes = spec.output_mb * 2**20
+    with StampedLog(log, flood_bytes) as lines, _Tree(command, spec, lines) as tree:
+        reason = tree.watch()
+        tree.end()
+        lines.end_line()
+        return tree.result(reason)
+
+
+class _Tree:
+    """One running process tree: its pipes, its clock, its caps."""
+
+    def __init__(self, command: Command, spec: TrainSpec, log: StampedLog) -> None:
+        self._command, self._spec, self._log = command, spec, log
+        self._workflow = _workflow()
+        self._token = os.urandom(16).hex()
+        self._status = b""
+        self._peak_rss_mb = 0.0
+        self._started_s = self._looked_s = time.monotonic()
+        self._process, self._status_fd = self._start()
+        self._clock = clock.TreeClock(self._process.pid)
+        self._sample = self._clock.sample()
+        self._selector = self._select()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Kill whatever is left and take it out of the kernel's tables."""
+        try:
+            self._kill()
+        finally:
+            self._process.wait()
+            self._reap_orphans()
+            for key in list(self._selector.get_map().values()):
+                os.close(key.fd)
+            self._selector.close()
+
+    def _start(self) -> tuple[subprocess.Popen[bytes], int]:
+        words, ours, theirs = list(self._command.words), *os.pipe()
+        if self._command.sandboxed:
+            words[1:1] = ["--json-status-fd", str(theirs)]
+        try:
+            process = subprocess.Popen(
+                words,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=self._command.folder,
+                env={**self._command.environment, **self._mark()},
+                pass_fds=[theirs] if self._command.sandboxed else [],
+                start_new_session=True,
+                preexec_fn=preparation(self._command, self._spec),
+            )
+        except (OSError, subprocess.SubprocessError) as error:
+            os.close(ours)
+            raise SpeedrunError(
+                f"cannot start {words[0]} (core {self._command.cpu}): {error}"
+            ) from error
+        finally:
+            os.close(theirs)
+        return process, ours
+
+    def _mark(self) -> dict[str, str]:
+        return {} if self._command.sandboxed else {RUN_VARIABLE: self._token}
+
+    def _select(self) -> selectors.BaseSelector:
+        """Listen to the output, to bubblewrap's own reports and to the end of the process."""
+        assert self._process.stdout is not None
+        output = os.dup(self._process.stdout.fileno())
+        self._process.stdout.close()
+        selector = selectors.DefaultSelector()
+        for fd, handler in ((output, self._read_output), (self._status_fd, self._read_status)):
+            os.set_blocking(fd, False)
+            selector.register(fd, selectors.EVENT_READ, handler)
+        selector.register(os.pidfd_open(self._process.pid), selectors.EVENT_READ, None)
+        return selector
+
+    def watch(self) -> str:
+        """Follow the tree until it ends by itself or breaks a cap; return which it was."""
+        while True:
+            for key, _ in self._selector.select(INTERVAL_S):
+                if key.data is None:
+                    return "exited"
+                self._read(key)
+            reason = self._broken_cap()
+            if reason:
+                return reason
+
+    def _read(self, key: selectors.SelectorKey) -> bool:
+        """Hand one chunk to the descriptor's handler; False when there is none now."""
+        try:
+            chunk = os.read(key.fd, CHUNK_BYTES)
+        except BlockingIOError:
+            return False
+        if chunk:
+            key.data(chunk)
+        else:
+            self._selector.unregister(key.fd)
+            os.close(key.fd)
+        return bool(chunk)
+
+    def _read_output(self, chunk: bytes) -> None:
+        if self._log.wants_stamp(chunk):
+            self._look()
+        self._log.feed(chunk, Stamp(self._elapsed_s(), self._sample.cpu_s))
+
+    def _read_status(self, chunk: bytes) -> None:
+        self._status += chunk
+        pid = self._reported("child-pid")
+        if pid is not None:
+            self._clock.add(pid)
+
+    def _reported(self, name: str) -> int | None:
+        """Return a figure of bubblewrap's status reports, one JSON object a line."""
+        for line in self._status.splitlines():
+            with contextlib.suppress(ValueError, KeyError):
+                return int(json.loads(line)[name])
+        return None
+
+    def _elapsed_s(self) -> float:
+        return time.monotonic() - self._started_s
+
+    def _look(self) -> None:
+        """Read the clock and the memory of the tree now."""
+        if not self._command.sandboxed:
+            self._follow_orphans()
+        self._sample = self._clock.sample()
+        self._looked_s = time.monotonic()
+        self._peak_rss_mb = max(self._peak_rss_mb, self._sample.rss_mb)
+
+    def _follow_orphans(self) -> None:
+        """Find the orphans that were re-parented to us before they were seen as descendants."""
+        mark = f"{RUN_VARIABLE}={self._token}".encode()
+        for pid in clock.children([os.getpid()]):
+            with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
+                if mark in file.read():
+                    self._clock.add(pid)
+
+    def _broken_cap(self) -> str | None:
+        if self._log.flooded:
+            return "output_flood"
+        if time.monotonic() - self._looked_s < INTERVAL_S:
+            return None
+        self._look()
+        self._demand_workflow()
+        own = SANDBOX_PROCESSES if self._command.sandboxed else 0
+        caps = {
+            "timeout": self._elapsed_s() > self._spec.timeout_s,
+            "oom": self._sample.rss_mb > self._spec.memory_mb,
+            "process_flood": len(self._sample.living) > self._spec.processes + own,
+        }
+        return next((reason for reason, broken in caps.items() if broken), None)
+
+    def _demand_workflow(self) -> None:
+        if self._workflow and not _alive(self._workflow):
+            raise SpeedrunError("the workflow that started this run has died: start it again")
+
+    def end(self) -> None:
+        """Take in what is still in the pipe, then kill the tree and stop the clock."""
+        self._look()
+        self._drain()
+        self._kill()
+        self._drain()
+        self._look()
+
+    def _drain(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            for _ in range(DRAIN_CHUNKS):
+                if key.data is None or self._log.flooded or not self._read(key):
+                    break
+
+    def _kill(self) -> None:
+        deadline_s = time.monotonic() + KILL_S
+        self._look()
+        while self._sample.living:
+            for process in self._sample.living:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGKILL)
+            if time.monotonic() > deadline_s:
+                pids = [process.pid for process in self._sample.living]
+                raise SpeedrunError(f"processes {pids} survive SIGKILL: look at the machine")
+            time.sleep(0.002)
+            self._look()
+
+    def _reap_orphans(self) -> None:
+        for process in self._sample.processes:
+            if process.pid != self._process.pid:
+                with contextlib.suppress(ChildProcessError):
+                    os.waitpid(process.pid, os.WNOHANG)
+
+    def result(self, reason: str) -> RunExit:
+        """Return what is known of the ended run."""
+        code, number = self._exit(reason)
+        return RunExit(
+            ran=True,
+            reason=reason,
+            exit_code=code,
+            signal=number,
+            wall_s=round(self._elapsed_s(), 3),
+            cpu_s=self._log.clock_s,
+            cpu_total_s=round(self._sample.cpu_s, 3),
+            peak_rss_mb=round(self._peak_rss_mb, 1),
+            output_bytes=self._log.received_bytes,
+            output_truncated=self._log.flooded,
+        )
+
+    def _exit(self, reason: str) -> tuple[int | None, int | None]:
+        """Return exit code and signal; bubblewrap reports a signal as 128 + its number."""
+        if reason != "exited":
+            return None, int(signal.SIGKILL)
+        code = self._process.wait()
+        if not self._command.sandboxed:
+            return (code, None) if code >= 0 else (None, -code)
+        if self._reported("exit-code") is None:
+            said = self._log.last_line
+            raise SpeedrunError(f"bubblewrap ended with code {code} before the run: {said}")
+        return code, (code - 128 if code > 128 else None)
+
+
+def _workflow() -> clock.Process | None:
+    """Return the workflow's process if SPEEDRUN_WORKFLOW_PID names one of our ancestors."""
+    named = os.environ.get("SPEEDRUN_WORKFLOW_PID", "")
+    process = clock.read_process(os.getpid())
+    while process and process.parent:
+        process = clock.read_process(process.parent)
+        if process and str(process.pid) == named:
+            return process
+    return None
+
+
+def _alive(process: clock.Process) -> bool:
+    now = clock.read_process(process.pid)
+    return now is not None and now.start == process.start and not now.ended

