@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,7 @@ def test_every_sweep_resolves_and_plans(config: Path) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_every_option_of_a_group_composes(config: Path, group: str) -> None:
-    for name in hydra_config.options(config, group):
+    for name in set(hydra_config.options(config, group)) - {"model"}:
         extra = ["tasks=all"] if group == "track" else []
         assert sweep.load(config, "quickstart", [f"{group}={name}", *extra])[group]["name"] == name
 
@@ -58,6 +59,17 @@ def test_a_wrong_name_is_one_line_with_the_nearest(
         sweep.load(config, name, overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_judging_model_must_be_filled_in(config: Path, tmp_path: Path) -> None:
+    with pytest.raises(SpeedrunError, match="model 'openai_compatible' has no value for base_url"):
+        sweep.load(config, "quickstart", ["judge=model"])
+    own = tmp_path / "config"
+    shutil.copytree(config, own)
+    text = (config / "model/openai_compatible.yaml").read_text(encoding="utf-8")
+    (own / "model/mine.yaml").write_text(text.replace("???", "http://localhost:8000/v1"))
+    resolved = sweep.load(own, "quickstart", ["judge=model", "judge.model=mine"])
+    assert resolved["judge"]["model"]["base_url"] == "http://localhost:8000/v1"
 
 
 @pytest.mark.parametrize(("given", "expected"), [("a=1", ["a=1"]), (["a=1"], ["a=1"]), ("", [])])

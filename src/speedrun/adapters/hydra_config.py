@@ -38,7 +38,13 @@ def load(config: Path, sweep: str, overrides: Iterable[str] = ()) -> dict[str, A
 def option(config: Path, group: str, name: str) -> dict[str, Any]:
     """Return config/<group>/<name>.yaml, e.g. the coder that an arm names."""
     _check_option(config, group, name)
-    loaded = OmegaConf.to_container(OmegaConf.load(config / group / f"{name}.yaml"), resolve=True)
+    source = OmegaConf.load(config / group / f"{name}.yaml")
+    if missing := sorted(OmegaConf.missing_keys(source)):
+        raise SpeedrunError(
+            f"config: {group} {name!r} has no value for {', '.join(missing)}: copy "
+            f"config/{group}/{name}.yaml to a file of your own and fill it in"
+        )
+    loaded = OmegaConf.to_container(source, resolve=True)
     if not isinstance(loaded, dict):
         raise SpeedrunError(f"config/{group}/{name}.yaml must hold keys and values")
     return {str(key): value for key, value in loaded.items()}

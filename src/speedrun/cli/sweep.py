@@ -71,7 +71,7 @@ def run_similarity(given: argparse.Namespace) -> None:
         chunk = int(plan.embedder["chunk_lines"])
         result = similarity.measure_task(plan, given.task, embed, chunk, given.out)
         _describe(record, given, {"embedder": plan.embedder["name"]})
-        _per_trial(record, result, "similarity")
+        _per_trial(record, result, "recovered_l2")
 
 
 def run_judge(given: argparse.Namespace) -> None:
@@ -82,7 +82,7 @@ def run_judge(given: argparse.Namespace) -> None:
     with recorded("judge", product_record("judge", given.out)) as record:
         result = judge.judge_task(plan, given.task, make_judge(plan, given.replies), given.out)
         _describe(record, given, {"judge": plan.judge["name"]})
-        _per_trial(record, result, "judge")
+        _per_trial(record, result, "score")
 
 
 def make_judge(plan: trials.Plan, replies: Path) -> Judge:
@@ -171,3 +171,5 @@ def run_publish(given: argparse.Namespace) -> None:
 
     done = mlflow_store.publish(given.plan, Path("results"), given.uri)
     files.write_json(given.out, schema.to_dict(done))
+    for key in done.unfinished:
+        _say(f"not finished, so not published: {key}")

@@ -1,0 +1,124 @@
+"""report: tables, figures and one self-contained page from a sweep's files.
+
+The CSVs hold no dates and no paths, so that equal results give equal bytes. The page has its
+images inside and links to nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from speedrun import files, trials
+from speedrun.stages.report import figures, tables
+from speedrun.stages.report.tables import Results, Row, as_text
+
+__all__ = ["as_text", "build", "text_table"]
+
+
+def build(plan: trials.Plan, sweep: Path, out: Path) -> list[Path]:
+    """Write scores.csv, arms.csv, curves.csv, nodes.csv, figures/*.png and index.html to ``out``.
+
+    ``sweep`` is the folder with score/, audit/, judge/ and similarity/. Returns the paths written.
+    """
+    results = tables.read(plan, sweep)
+    arm_rows, node_rows = tables.arms(results), tables.node_rows(results)
+    written = {
+        "scores.csv": tables.to_csv(trials.SCORE_COLUMNS, results.rows),
+        "arms.csv": tables.to_csv(tables.ARM_COLUMNS, arm_rows),
+        "curves.csv": tables.to_csv(tables.CURVE_COLUMNS, tables.curves(results)),
+        "nodes.csv": tables.to_csv(tables.NODE_COLUMNS, node_rows),
+    }
+    drawn = _draw(results, arm_rows, node_rows, out / "figures")
+    written["index.html"] = _page(results, arm_rows, node_rows, drawn)
+    for name, text in written.items():
+        files.write_text(out / name, text)
+    return [*(out / name for name in written), *drawn.values()]
+
+
+def text_table(plan: trials.Plan, sweep: Path) -> str:
+    """Return the table that a run prints at its end."""
+    rows = [
+        row
+        for task in plan.tasks
+        for row in files.read_json(sweep / "score" / plan.track.name / f"{task.task}.json")[
+            "trials"
+        ]
+    ]
+    return as_text(rows)
+
+
+def _draw(
+    results: Results, arm_rows: list[Row], node_rows: list[Row], folder: Path
+) -> dict[str, Path]:
+    """Draw all figures and return them by name: fsr, curves/<task>, tree/<task>/<trial>."""
+    drawn = {"fsr": figures.draw_fsr(arm_rows, folder / "fsr.png")}
+    for task in results.plan.tasks:
+        path = folder / f"curves_{task.task}.png"
+        drawn[f"curves/{task.task}"] = figures.draw_curves(results, task.task, path)
+    for trial in results.plan.trials:
+        mine = [r for r in node_rows if (r["task"], r["trial"]) == (trial.task, trial.label)]
+        path = folder / f"tree_{trial.task}_{trial.label.replace('/', '_')}.png"
+        start = results.plan.task(trial.task).start
+        drawn[f"tree/{trial.task}/{trial.label}"] = figures.draw_tree(mine, start, path)
+    return drawn
+
+
+def _page(
+    results: Results, arm_rows: list[Row], node_rows: list[Row], drawn: dict[str, Path]
+) -> str:
+    import jinja2
+
+    template = resources.files(__package__).joinpath("page.html.j2").read_text(encoding="utf-8")
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"number": tables.short, "words": _words, "probability": _probability}
+    kinds, counts = tables.failures(node_rows)
+    return environment.from_string(template).render(
+        plan=results.plan,
+        rows=results.rows,
+        arms=arm_rows,
+        nodes=node_rows,
+        outcomes=kinds,
+        counts=counts,
+        colours=figures.OUTCOME_COLOURS,
+        caption=figures.caption,
+        tasks=[_task(results, task) for task in results.plan.tasks],
+        sandboxes=sorted({row["sandbox"] for row in node_rows if row["sandbox"]}),
+        image={name: _inline(path) for name, path in drawn.items()},
+    )
+
+
+def _task(results: Results, task: trials.TaskPlan) -> dict[str, Any]:
+    """Return one task's part of the page, trials joined with their audit and judgement."""
+    stages = [results.audit, results.judge, results.similarity]
+    named = [{e["trial"]: e for e in stage[task.task]["trials"]} for stage in stages]
+    joined = [
+        {"row": row, "audit": a[row["trial"]], "judge": j[row["trial"]], "similar": s[row["trial"]]}
+        for a, j, s in [named]
+        for row in results.score[task.task]["trials"]
+    ]
+    return {
+        "plan": task,
+        "trials": joined,
+        "audit": results.audit[task.task],
+        "score": results.score[task.task],
+        "rubric": {item["id"]: item for item in results.judge[task.task]["rubric"]},
+    }
+
+
+def _inline(path: Path) -> str:
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode("ascii")
+
+
+def _words(value: Any) -> str:
+    return tables.UNKNOWN if value is None else str(value).replace("_", " ")
+
+
+def _probability(value: float | None) -> str:
+    if value is None:
+        return tables.UNKNOWN
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"

@@ -1,0 +1,198 @@
+"""score: one row a trial, from the analyses, the references and the audit, similarity and judge.
+
+Search-time FSR uses the winner's single run during the search against the mean of the references'
+runs, so it carries the winner's curse and the machine's drift; audited FSR comes from interleaved
+re-timings. A trial without a winner scores 0 in both. A winner whose audit failed scores an
+audited 0 without an interval; one that is not confirmed keeps its measured value beside the
+verdict. Neither is clipped: a winner slower than the start is below 0.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from speedrun import files, schema, stats, trials, versions
+from speedrun.schema import Outcome
+
+# how far a failed node got, farthest first: a trial without winner is named by its best attempt
+PROGRESS = (
+    Outcome.OK,
+    Outcome.MISSED_TARGET,
+    Outcome.RULE_VIOLATION,
+    Outcome.OOM,
+    Outcome.TIMEOUT,
+    Outcome.CANDIDATE_ERROR,
+    Outcome.REFUSED,
+)
+
+
+def score_task(
+    plan: trials.Plan, task_name: str, audit: Path, similarity: Path, judge: Path, out: Path
+) -> dict[str, Any]:
+    """Score all trials of a task from the three stages' files and write ``out``."""
+    task = plan.task(task_name)
+    sources = [_by_trial(path) for path in (audit, similarity, judge)]
+    t_start, t_target = (reference_time(plan, name) for name in (task.start, task.target))
+    rows = [
+        score_trial(trial, t_start, t_target, *(source[trial.label] for source in sources))
+        for trial in plan.trials_of(task_name)
+    ]
+    times = {"t_start_s": t_start, "t_target_s": t_target}
+    result = {"task": task_name, "track": plan.track.name, "version": versions.SCORE, **times}
+    result["trials"] = rows
+    files.write_json(out, result)
+    return result
+
+
+def _by_trial(path: Path) -> dict[str, dict[str, Any]]:
+    return _Named(path, {entry["trial"]: entry for entry in files.read_json(path)["trials"]})
+
+
+class _Named(dict[str, dict[str, Any]]):
+    """Entries of one stage's file by trial; an absent trial is an error that names the file."""
+
+    def __init__(self, path: Path, entries: dict[str, dict[str, Any]]) -> None:
+        super().__init__(entries)
+        self._path = path
+
+    def __missing__(self, label: str) -> dict[str, Any]:
+        raise files.SpeedrunError(f"{self._path} has no trial {label}: delete it and run again")
+
+
+def reference_time(plan: trials.Plan, record: str) -> float:
+    """Return the mean time in seconds of a record's reference runs that reached the target."""
+    folders = [Path(folder) for folder in plan.references.get(record, [])]
+    runs = [schema.load(schema.Analysis, folder / "analysis.json") for folder in folders]
+    times = [run.time_s for run in runs if run.time_s is not None]
+    if not times:
+        raise files.SpeedrunError(
+            f"none of {len(runs)} reference runs of {record} reached the target: raise "
+            "references.runs, or look at its summary.md"
+        )
+    return stats.summarise(times).mean
+
+
+def score_trial(
+    trial: trials.TrialPlan,
+    t_start: float,
+    t_target: float,
+    audit: dict[str, Any],
+    similarity: dict[str, Any],
+    judge: dict[str, Any],
+) -> dict[str, Any]:
+    """Return the row of one trial: SCORE_COLUMNS, ``trial`` and ``winner``; times in seconds."""
+    nodes = trials.nodes(trial)
+    winner = trials.winner(nodes)
+    return {
+        "trial": trial.label,
+        "task": trial.task,
+        "arm": trial.arm,
+        "coder": trial.coder,
+        "model": trial.model,
+        "scaffold": trial.scaffold,
+        "hints": trial.hints,
+        "seed": trial.seed,
+        "nodes": len(nodes),
+        "winner": winner.number if winner else None,
+        "outcome": str(trial_outcome(nodes, winner)),
+        "fsr": search_fsr(winner, t_start, t_target),
+        **_audited(audit),
+        "similarity": similarity["recovered_l2"],
+        "judge": judge["score"],
+        **costs(nodes),
+        "reason": _reason(nodes, winner, audit, judge),
+    }
+
+
+def search_fsr(winner: trials.Node | None, t_start: float, t_target: float) -> float | None:
+    """Return the winner's search-time FSR, 0 without one, None without a human speedup here."""
+    if winner is None or winner.analysis.time_s is None:
+        return 0.0
+    return stats.fsr(t_start, winner.analysis.time_s, t_target)
+
+
+def trial_outcome(nodes: Sequence[trials.Node], winner: trials.Node | None) -> Outcome:
+    """Return ok with a winner, else the outcome of the node that got farthest (PROGRESS)."""
+    if winner is not None:
+        return Outcome.OK
+    found = {node.analysis.outcome for node in nodes} - {Outcome.OK}
+    return min(found, key=PROGRESS.index, default=Outcome.CANDIDATE_ERROR)
+
+
+def _audited(audit: dict[str, Any]) -> dict[str, Any]:
+    verdict, interval = audit["verdict"], audit.get("fsr")
+    row: dict[str, Any] = {"fsr_audited": None, "fsr_low": None, "fsr_high": None}
+    if verdict in (None, "failed"):
+        row["fsr_audited"] = 0.0
+    elif interval is not None:
+        row.update(
+            fsr_audited=interval["estimate"], fsr_low=interval["low"], fsr_high=interval["high"]
+        )
+    equivalence = {
+        key: audit.get(key) if verdict in ("confirmed", "not_confirmed") else None
+        for key in ("equivalent_to_1", "equivalent_to_0")
+    }
+    return {**row, "verdict": verdict, **equivalence}
+
+
+def costs(nodes: Sequence[trials.Node]) -> dict[str, Any]:
+    """Return the sums of tokens, dollars and device seconds; None if any part is unknown."""
+    calls = [call for node in nodes for call in read_calls(node.folder / "calls.jsonl")]
+    tokens = [part for call in calls for part in (call.tokens_in, call.tokens_out)]
+    return {
+        "tokens": _sum(tokens),
+        "cost_usd": _sum([call.cost_usd for call in calls]),
+        "device_seconds": _sum([_device_seconds(node) for node in nodes]),
+    }
+
+
+def _sum(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) if len(known) == len(values) else None
+
+
+def _device_seconds(node: trials.Node) -> float | None:
+    """Return what a node's run cost: 0 when there was nothing to run."""
+    if node.analysis.device_seconds is None:
+        run = schema.load(schema.RunExit, node.folder / "run" / "exit.json")
+        return None if run.ran else 0.0
+    return node.analysis.device_seconds
+
+
+def read_calls(path: Path) -> list[schema.Call]:
+    """Read calls.jsonl; a coder without a model has none."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [_call(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
+
+
+def _call(path: Path, number: int, line: str) -> schema.Call:
+    try:
+        return schema.from_dict(schema.Call, json.loads(line))
+    except (json.JSONDecodeError, files.SpeedrunError) as error:
+        raise files.SpeedrunError(
+            f"{path} line {number}: {error}: delete the node and run again"
+        ) from error
+
+
+def _reason(
+    nodes: Sequence[trials.Node],
+    winner: trials.Node | None,
+    audit: dict[str, Any],
+    judge: dict[str, Any],
+) -> str:
+    """Return why a row is not a plain success: the best attempt's reason, the audit's, the judge's.
+
+    Empty when all is well.
+    """
+    if winner is None:
+        outcome = trial_outcome(nodes, None)
+        reasons = [n.analysis.reason for n in nodes if n.analysis.outcome == outcome]
+        return reasons[-1] if reasons else "no node was asked for"
+    parts = [] if audit["verdict"] == "confirmed" else audit["evidence"][:1]
+    parts += [f"judge: {judge['reason']}"] if judge["reason"] else []
+    return "; ".join(parts)

@@ -1,0 +1,150 @@
+"""plan.json, typed: what a sweep compares, and what its trials have produced so far.
+
+The scoring stages know the sweep from this file alone. All paths in it are relative to the
+working directory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from speedrun import files, schema
+
+# columns of scores.csv, one row a trial
+SCORE_COLUMNS = (
+    "task", "arm", "coder", "model", "scaffold", "hints", "seed", "nodes", "outcome", "fsr",
+    "fsr_audited", "fsr_low", "fsr_high", "similarity", "judge", "tokens", "cost_usd",
+    "device_seconds", "verdict", "equivalent_to_1", "equivalent_to_0", "reason",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TaskPlan:
+    """One task: start record, target record and the folder with its public/ and private/."""
+
+    task: str
+    start: str
+    target: str
+    folder: str
+
+    @property
+    def start_files(self) -> Path:
+        """Folder of the start record's source."""
+        return Path(self.folder) / "public" / "start"
+
+    @property
+    def target_files(self) -> Path:
+        """Folder of the target record's source; private, never shown to a coder."""
+        return Path(self.folder) / "private" / "target"
+
+
+@dataclass(frozen=True)
+class TrialPlan:
+    """One arm on one task with one seed; ``folder`` holds node_1 .. node_<n_nodes>."""
+
+    task: str
+    arm: str
+    folder: str
+    coder: str
+    model: str
+    scaffold: str
+    hints: str
+    mode: str
+    seed: int
+    n_nodes: int
+
+    @property
+    def label(self) -> str:
+        """Arm folder and seed folder, e.g. ``tuner-1a2b3c4d/s0``: unique within a task."""
+        return "/".join(Path(self.folder).parts[-2:])
+
+
+@dataclass(frozen=True)
+class AuditPlan:
+    """How winners are re-timed; fixed before any of them is known.
+
+    No rounds: the slice of a plan for a stage that times nothing.
+    """
+
+    rounds: int = 0
+    lanes: int = 0
+    equivalence_margin: float = 0.0
+    confidence: float = 0.9
+    loss_p_max: float = 0.01  # the speedrun's rule: mean loss <= target at this p
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The resolved sweep."""
+
+    sweep: str
+    track: schema.TrackSpec
+    hardware: str
+    config_digest: str
+    config: dict[str, Any]
+    references: dict[str, list[str]]
+    tasks: list[TaskPlan]
+    trials: list[TrialPlan]
+    audit: AuditPlan
+    embedder: dict[str, Any] = field(default_factory=dict)
+    judge: dict[str, Any] = field(default_factory=dict)
+
+    def task(self, name: str) -> TaskPlan:
+        """Return the task called ``name``; an unknown one is an error that lists them."""
+        for task in self.tasks:
+            if task.task == name:
+                return task
+        known = ", ".join(task.task for task in self.tasks)
+        raise files.SpeedrunError(f"sweep {self.sweep} has no task {name!r}: it has {known}")
+
+    def trials_of(self, task: str) -> list[TrialPlan]:
+        """Return the trials of one task in plan order."""
+        return [trial for trial in self.trials if trial.task == task]
+
+
+@dataclass(frozen=True)
+class Node:
+    """One finished candidate of a trial."""
+
+    number: int
+    folder: Path
+    analysis: schema.Analysis
+
+    @property
+    def solution(self) -> Path:
+        """Folder of the candidate's source; absent when the coder gave no code."""
+        return self.folder / "solution"
+
+
+def load(path: Path) -> Plan:
+    """Read plan.json."""
+    return schema.load(Plan, path)
+
+
+def nodes(trial: TrialPlan) -> list[Node]:
+    """Return node_1 .. node_<n_nodes>; nodes of a larger budget beside them are not this trial's.
+
+    A node without analysis.json is an error: the sweep is not finished.
+    """
+    folders = [Path(trial.folder) / f"node_{i}" for i in range(1, trial.n_nodes + 1)]
+    return [
+        Node(i, folder, schema.load(schema.Analysis, folder / "analysis.json"))
+        for i, folder in enumerate(folders, start=1)
+    ]
+
+
+def winner(candidates: list[Node]) -> Node | None:
+    """Return the fastest node that reached the target (ties: the earliest), or None.
+
+    The root, the start record itself, is not among the candidates: a trial that brings nothing
+    has no winner instead of a free zero.
+    """
+    timed = [
+        (node.analysis.time_s, node.number, node)
+        for node in candidates
+        if node.analysis.outcome == schema.Outcome.OK and node.analysis.time_s is not None
+    ]
+    return min(timed, key=lambda item: item[:2])[2] if timed else None

@@ -1,0 +1,313 @@
+"""audit: interleaving, resuming after SIGKILL, the verdict's rule, the record chain."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import sweep_files
+from speedrun import files, interleave, schema, trials, verdict
+from speedrun.interleave import Timing
+from speedrun.schema import Outcome
+from speedrun.stages import audit
+
+CLOCKS = {"start": 10.0, "target": 5.0, "oracle-aa/s0": 5.0, "null-bb/s0": 10.0}
+CLOCKS["replay-cc/s0"] = 7.0
+
+
+def result(outcome: Outcome, time_s: float, loss: float, probe: float = 0.01):
+    """Return what a run function returns, without having run anything."""
+    probes = schema.ProbeResult(8, loss + probe, 0.01, loss, probe)
+    changes = {"val_loss": loss, "probes": probes}
+    found = sweep_files.analysis(outcome, time_s, **changes)
+    return schema.RunExit(ran=True, reason="exited", cpu_s=time_s), found
+
+
+def timed_run(calls: list[tuple[str, int, int]], clocks: Callable[[str, int], float]):
+    """Return a run function whose times come from ``clocks(solution text, seed)``."""
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        code = (solution / entry).read_text()
+        calls.append((code, seed, cpu))
+        files.write_text(out / "log.txt", code)
+        return result(Outcome.OK, clocks(code, seed), 3.40 + (seed % 97) / 5000)
+
+    return run
+
+
+def drifting(code: str, seed: int) -> float:
+    """Return times whose drift, shared within a round, is far larger than the differences."""
+    base = {sweep_files.START: 10.0, sweep_files.TARGET: 5.0, sweep_files.AGENT: 7.0}[code]
+    return base * (1 + (seed % 1000) / 500) * (1 + (seed * len(code) % 13) / 2000)
+
+
+def test_drift_cancels_and_the_scale_is_pinned(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path, rounds=6)
+    calls: list[tuple[str, int, int]] = []
+    run = timed_run(calls, drifting)
+    out = tmp_path / "audit.json"
+    audit.audit_task(plan, "r01-r02", run, tmp_path / "store", out, "spec")
+    found = {entry["arm"]: entry for entry in files.read_json(out)["trials"]}
+    assert found["oracle"]["equivalent_to_1"] and not found["oracle"]["equivalent_to_0"]
+    assert found["null"]["equivalent_to_0"] and not found["null"]["equivalent_to_1"]
+    assert found["replay"]["fsr"]["estimate"] == pytest.approx(0.6, abs=0.02)
+    assert found["replay"]["fsr"]["high"] - found["replay"]["fsr"]["low"] < 0.05
+    assert found["replay"]["fsr_audited"] == found["replay"]["fsr"]["estimate"]
+    assert found["replay"]["verdict"] == "confirmed"
+    assert found["replay"]["winner"]["node"] == 2
+    assert found["tuner"]["winner"] is None and found["tuner"]["verdict"] is None
+
+
+def test_a_round_shares_seed_and_cpu_and_orders_differ(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path, rounds=6)
+    calls: list[tuple[str, int, int]] = []
+    run = timed_run(calls, drifting)
+    data = audit.audit_task(plan, "r01-r02", run, tmp_path / "s", tmp_path / "a.json", "spec")
+    assert len(calls) == 6 * 5
+    assert {cpu for _, _, cpu in calls} <= os.sched_getaffinity(0)
+    for one in data["rounds"]:
+        assert sorted(one["order"]) == sorted(CLOCKS)
+        assert sorted(one["runs"]) == sorted(CLOCKS)
+    assert len({tuple(one["order"]) for one in data["rounds"]}) > 1
+    assert len({one["seed"] for one in data["rounds"]}) == 6
+
+
+def members(tmp_path: Path, names: str = "abc") -> list[interleave.Member]:
+    for name in names:
+        files.write_tree(tmp_path / name, {"train.py": f"print('{name}')\n"})
+    return [interleave.member(name, tmp_path / name, trusted=False) for name in names]
+
+
+def test_lanes_are_pinned_apart_and_never_exceed_the_cpus(tmp_path: Path) -> None:
+    block = interleave.plan_block(members(tmp_path), "train.py", 5, 2, 0, "spec", cpus=[3, 7, 9])
+    assert [(r.lane, r.cpu) for r in block.rounds] == [(0, 3), (1, 7), (0, 3), (1, 7), (0, 3)]
+    single = interleave.plan_block(members(tmp_path), "train.py", 4, 8, 0, "spec", cpus=[5])
+    assert {r.cpu for r in single.rounds} == {5}
+
+
+def test_the_block_changes_with_everything_that_decides_it(tmp_path: Path) -> None:
+    def digest(rounds: int = 4, seed: int = 0, spec: str = "s", names: str = "abc") -> str:
+        items = members(tmp_path, names)
+        return interleave.plan_block(items, "train.py", rounds, 1, seed, spec, [0]).digest
+
+    variants = [digest(), digest(rounds=5), digest(seed=1), digest(spec="t"), digest(names="ab")]
+    assert len(set(variants)) == len(variants)
+    assert digest() == variants[0]
+
+
+def test_lanes_run_side_by_side(tmp_path: Path) -> None:
+    import threading
+
+    meeting = threading.Barrier(2, timeout=10)
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        meeting.wait()  # passes only if two lanes are inside at once
+        return result(Outcome.OK, 1.0, 3.4)
+
+    block = interleave.plan_block(members(tmp_path), "train.py", 2, 2, 0, "s", cpus=[0, 1])
+    timings = interleave.run_block(block, sweep_files.TRACK, run, tmp_path / "store")
+    assert [t.round for t in timings] == [0, 0, 0, 1, 1, 1]
+    assert [t.member for t in timings] == [m.name for r in block.rounds for m in r.order]
+
+
+def test_a_finished_block_runs_nothing_again(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    calls: list[tuple[str, int, int]] = []
+    for _ in range(2):
+        run = timed_run(calls, drifting)
+        audit.audit_task(plan, "r01-r02", run, tmp_path / "s", tmp_path / "a.json", "spec")
+        content = (tmp_path / "a.json").read_bytes()
+    assert len(calls) == 4 * 5
+    assert content == (tmp_path / "a.json").read_bytes()
+
+
+def test_a_harness_failure_keeps_what_was_finished(tmp_path: Path) -> None:
+    block = interleave.plan_block(members(tmp_path), "train.py", 3, 1, 0, "s", cpus=[0])
+    done: list[int] = []
+
+    def broken(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        if len(done) == 4:
+            raise files.SpeedrunError("no sandbox")
+        done.append(seed)
+        return result(Outcome.OK, 1.0, 3.4)
+
+    with pytest.raises(files.SpeedrunError, match="no sandbox"):
+        interleave.run_block(block, sweep_files.TRACK, broken, tmp_path / "store")
+    calls: list[tuple[str, int, int]] = []
+    run = timed_run(calls, lambda code, seed: 1.0)
+    assert len(interleave.run_block(block, sweep_files.TRACK, run, tmp_path / "store")) == 9
+    assert len(calls) == 5
+
+
+KILLED = """
+import sys, subprocess, time
+sys.path[:0] = {path!r}
+from pathlib import Path
+import sweep_files, test_audit
+from speedrun import trials
+from speedrun.stages import audit
+
+def run(solution, entry, out, seed, cpu):
+    with open("starts.txt", "a") as log:
+        log.write(f"{{solution}} {{seed}}\\n")
+    out.mkdir(parents=True)
+    (out / "half").write_text("x")
+    program = "import time; time.sleep(0.05)"
+    subprocess.run([sys.executable, "-S", "-c", program], check=True)
+    (out / "half").unlink()
+    return test_audit.result(test_audit.Outcome.OK, test_audit.drifting(
+        (solution / entry).read_text(), seed), 3.4 + seed % 97 / 5000)
+
+plan = trials.load(Path("sweep/plan.json"))
+audit.audit_task(plan, "r01-r02", run, Path("store"), Path("a.json"), "spec")
+"""
+
+
+def test_a_killed_audit_resumes_with_the_same_bytes(tmp_path: Path) -> None:
+    sweep_files.sweep(tmp_path, rounds=6)
+    script = tmp_path / "go.py"
+    script.write_text(KILLED.format(path=[str(Path(__file__).parent), *sys.path]))
+    command = [sys.executable, str(script)]
+    process = subprocess.Popen(command, cwd=tmp_path)
+    finished = tmp_path / "store"
+    deadline = time.monotonic() + 30
+    while len(list(finished.glob("*/timing.json"))) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = len(list(finished.glob("*/timing.json")))
+    assert 5 <= kept < 30
+    assert not (tmp_path / "a.json").exists()
+    subprocess.run(command, cwd=tmp_path, check=True)
+    starts = (tmp_path / "starts.txt").read_text().splitlines()
+    assert len(starts) in (30, 31)  # all once, and the one that was cut off again
+    assert not list(finished.glob("*/run/half"))
+    calls: list[tuple[str, int, int]] = []
+    plan = trials.load(tmp_path / "sweep" / "plan.json")
+    run = timed_run(calls, drifting)
+    undisturbed = tmp_path / "b.json"
+    audit.audit_task(plan, "r01-r02", run, tmp_path / "other", undisturbed, "spec")
+    assert undisturbed.read_bytes() == (tmp_path / "a.json").read_bytes()
+
+
+def test_a_failing_record_is_our_failure_and_is_not_kept(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        is_target = (solution / entry).read_text() == sweep_files.TARGET
+        outcome = Outcome.TIMEOUT if is_target and "private" in str(solution) else Outcome.OK
+        return result(outcome, 1.0, 3.4)
+
+    arguments = (plan, "r01-r02", run, tmp_path / "s", tmp_path / "a.json", "spec")
+    with pytest.raises(files.SpeedrunError, match="record target failed while being timed"):
+        audit.audit_task(*arguments)
+    kept = [files.read_json(p)["outcome"] for p in (tmp_path / "s").glob("*/timing.json")]
+    assert "timeout" not in kept
+    assert not (tmp_path / "a.json").exists()
+
+
+def test_a_crash_of_the_winner_fails_the_audit_but_a_high_loss_does_not(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path, rounds=8)
+    rounds: dict[str, int] = {}
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        name = str(solution)
+        rounds[name] = rounds.get(name, 0) + 1
+        loss = 3.30 + (seed % 97) / 5000
+        if "replay" in name and rounds[name] == 3:
+            return result(Outcome.CANDIDATE_ERROR, 1.0, 3.3)
+        if "oracle" in name and rounds[name] == 3:
+            return result(Outcome.MISSED_TARGET, 5.0, 3.51)
+        return result(Outcome.OK, drifting((solution / entry).read_text(), seed), loss)
+
+    audit.audit_task(plan, "r01-r02", run, tmp_path / "s", tmp_path / "a.json", "spec")
+    found = {e["arm"]: e for e in files.read_json(tmp_path / "a.json")["trials"]}
+    assert found["replay"]["verdict"] == "failed"
+    assert "candidate_error" in found["replay"]["evidence"][0]
+    assert found["replay"]["n_failed"] == 1
+    assert found["replay"]["fsr"]["estimate"] == pytest.approx(0.6, abs=0.02)
+    assert len(found["replay"]["savings"]) == 7
+    assert found["oracle"]["verdict"] == "confirmed"
+    assert (found["oracle"]["n_missed"], found["oracle"]["n_failed"]) == (1, 0)
+    assert len(found["oracle"]["savings"]) == 8
+
+
+def timing(round_: int, member: str, loss: float = 3.4, probe: float | None = 0.0) -> Timing:
+    return Timing(round_, member, 0, 1, Outcome.OK, "", 1.0, loss, probe, 1.0)
+
+
+def judged(losses: list[float], probes: list[float]) -> str:
+    pairs = enumerate(zip(losses, probes, strict=True))
+    runs = [timing(i, "agent", loss, probe) for i, (loss, probe) in pairs]
+    records = [timing(i, name, 3.4, p) for i in range(len(runs)) for name, p in PAIR]
+    measured = {
+        "loss": verdict.loss_rule(runs, 3.5),
+        "probes": verdict.probe_rule(runs, runs + records, 0.3),
+        "faster_than_start": None,
+    }
+    return verdict.judge(runs, measured, 0.01)[0]
+
+
+PAIR = (("start", 0.02), ("target", 0.04))
+GOOD = [3.40, 3.42, 3.39, 3.41, 3.40, 3.38]
+
+
+def test_the_loss_rule_is_the_mean_at_p() -> None:
+    honest = [0.03, 0.05, 0.01, 0.04, 0.02, 0.03]
+    assert judged(GOOD, honest) == "confirmed"
+    assert judged([*GOOD[:5], 3.51], honest) == "confirmed"  # one loss above the target
+    assert judged([loss + 0.095 for loss in GOOD], honest) == "not_confirmed"
+    assert judged([3.4] * 6, honest) == "not_confirmed"  # the seed is ignored
+    assert judged(GOOD[:1], honest[:1]) == "not_confirmed"
+
+
+def test_the_pooled_probe_rule_sees_what_one_run_hides() -> None:
+    # each run is within its own tolerance of 0.3, together they are not explained by noise
+    shaved = [0.25, 0.22, 0.27, 0.24, 0.26, 0.23]
+    assert judged(GOOD, shaved) == "not_confirmed"
+    noisy = [0.25, -0.2, 0.1, -0.1, 0.2, -0.05]
+    assert judged(GOOD, noisy) == "confirmed"
+
+
+def test_the_chain_table(tmp_path: Path) -> None:
+    records = {"r01": 12.0, "r02": 9.0, "r03": 8.9}
+    for name in records:
+        files.write_tree(tmp_path / name, {"train.py": f"# {name}\n"})
+
+    def clocks(code: str, seed: int) -> float:
+        name = code.strip("# \n")
+        return records[name] * (1 + seed % 100 / 300) * (1 + seed % 7 * int(name[1:]) % 5 / 1e3)
+
+    calls: list[tuple[str, int, int]] = []
+    settings = trials.AuditPlan(rounds=8, lanes=1, equivalence_margin=0.25, confidence=0.9)
+    chain = [(name, tmp_path / name) for name in records]
+    run = timed_run(calls, clocks)
+    rows = audit.measure_chain(sweep_files.TRACK, chain, settings, run, tmp_path / "s", "spec")
+    assert [row["record"] for row in rows] == ["r01", "r02", "r03"]
+    assert [row["n"] for row in rows] == [8, 8, 8]
+    assert rows[0]["ratio"] is None
+    assert rows[1]["ratio"] == pytest.approx(0.75, abs=0.01)
+    assert rows[1]["p_ratio_below"] < 0.01
+    assert rows[2]["p_ratio_below"] > 0.99
+    losses = [3.40 + (seed % 97) / 5000 for code, seed, _ in calls if "r01" in code]
+    assert rows[0]["loss_mean"] == pytest.approx(sum(losses) / 8)
+    assert rows[0]["margin_sd"] > 5
+
+
+def test_other_clocks_use_the_printed_time(tmp_path: Path) -> None:
+    track = dataclasses.replace(sweep_files.TRACK, clock="train_time")
+    block = interleave.plan_block(members(tmp_path, "a"), "train.py", 1, 1, 0, "s", cpus=[0])
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        return result(Outcome.MISSED_TARGET, 4.0, 3.9)
+
+    (one,) = interleave.run_block(block, track, run, tmp_path / "store")
+    assert one.time_s == pytest.approx(3.6)

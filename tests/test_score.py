@@ -1,0 +1,153 @@
+"""score: FSR of a trial, its outcome, its costs, and what the audit changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import sweep_files
+from speedrun import files, schema, trials
+from speedrun.schema import Outcome
+from speedrun.stages import score
+
+INTERVAL = {"estimate": 0.5, "low": 0.4, "high": 0.6, "confidence": 0.9, "unbounded": False}
+CONFIRMED = {
+    "verdict": "confirmed", "evidence": ["fine"], "fsr": INTERVAL, "equivalent_to_1": False,
+    "equivalent_to_0": False,
+}  # fmt: skip
+NO_WINNER = {"verdict": None, "evidence": ["no node reached the target"]}
+
+
+def write_inputs(root: Path, plan: trials.Plan, audits: dict[str, dict]) -> list[Path]:
+    paths = [root / f"{name}.json" for name in ("audit", "similarity", "judge")]
+    labels = {trial.arm: trial.label for trial in plan.trials}
+    values = [
+        {arm: audits.get(arm, CONFIRMED) for arm in labels},
+        {arm: {"recovered_l2": 0.25} for arm in labels},
+        {arm: {"score": 0.5, "reason": ""} for arm in labels},
+    ]
+    for path, by_arm in zip(paths, values, strict=True):
+        entries = [{"trial": labels[arm]} | value for arm, value in by_arm.items()]
+        files.write_json(path, {"trials": entries})
+    return paths
+
+
+def rows(root: Path, **audits: dict) -> dict[str, dict]:
+    plan = sweep_files.sweep(root)
+    paths = write_inputs(root, plan, {"tuner": NO_WINNER} | audits)
+    score.score_task(plan, "r01-r02", *paths, root / "score.json")
+    return {row["arm"]: row for row in files.read_json(root / "score.json")["trials"]}
+
+
+def test_search_fsr_is_against_the_references_means(tmp_path: Path) -> None:
+    found = rows(tmp_path)
+    assert found["replay"]["fsr"] == pytest.approx((10.2 - 7.0) / (10.2 - 5.1))
+    assert found["oracle"]["fsr"] == pytest.approx(1.0)
+    assert found["null"]["fsr"] == pytest.approx(0.0)
+    assert found["replay"]["winner"] == 2
+
+
+def test_every_row_has_the_columns(tmp_path: Path) -> None:
+    for row in rows(tmp_path).values():
+        assert set(trials.SCORE_COLUMNS) <= set(row)
+
+
+def test_a_trial_without_winner_scores_0_and_is_named_by_its_best_attempt(tmp_path: Path) -> None:
+    row = rows(tmp_path)["tuner"]
+    assert (row["fsr"], row["fsr_audited"], row["fsr_low"]) == (0.0, 0.0, None)
+    assert row["outcome"] == "missed_target"
+    assert row["reason"] == "missed_target for a test"
+    assert row["winner"] is None  # node_4 lies beyond the budget and does not count
+    assert row["nodes"] == 3
+
+
+def test_a_failed_audit_scores_0_and_says_why(tmp_path: Path) -> None:
+    failed = {**CONFIRMED, "verdict": "failed", "evidence": ["round 3: timeout: 300 s"]}
+    row = rows(tmp_path, replay=failed)["replay"]
+    assert (row["fsr_audited"], row["fsr_low"], row["fsr_high"]) == (0.0, None, None)
+    assert row["equivalent_to_1"] is None
+    assert row["reason"] == "round 3: timeout: 300 s"
+    assert row["fsr"] == pytest.approx(0.627, abs=1e-3)
+
+
+def test_an_unconfirmed_winner_keeps_its_value_beside_the_verdict(tmp_path: Path) -> None:
+    open_case = {**CONFIRMED, "verdict": "not_confirmed", "evidence": ["p = 0.2"]}
+    row = rows(tmp_path, replay=open_case)["replay"]
+    assert (row["fsr_audited"], row["fsr_low"], row["fsr_high"]) == (0.5, 0.4, 0.6)
+    assert (row["verdict"], row["reason"]) == ("not_confirmed", "p = 0.2")
+
+
+def test_unknown_costs_make_the_sum_unknown(tmp_path: Path) -> None:
+    found = rows(tmp_path)
+    assert found["replay"]["tokens"] == 330
+    assert found["replay"]["cost_usd"] is None
+    assert found["replay"]["device_seconds"] == pytest.approx(16.0)
+    assert (found["null"]["tokens"], found["null"]["cost_usd"]) == (0, 0)
+    assert found["tuner"]["device_seconds"] == pytest.approx(15.0)  # the refusal cost nothing
+
+
+def test_a_run_of_unknown_cost_is_not_free(tmp_path: Path) -> None:
+    sweep_files.sweep(tmp_path)
+    folder = tmp_path / "one" / "s0"
+    unknown = sweep_files.analysis(Outcome.OOM, None, device_seconds=None)
+    sweep_files.node(folder / "node_1", "x", unknown)
+    node = trials.Node(1, folder / "node_1", unknown)
+    assert score.costs([node])["device_seconds"] is None
+
+
+@given(st.lists(st.sampled_from([o for o in Outcome if o != Outcome.OK]), min_size=1, max_size=6))
+def test_the_outcome_of_a_failed_trial_is_the_farthest(outcomes: list[Outcome]) -> None:
+    nodes = [
+        trials.Node(i, Path("x"), sweep_files.analysis(o, None)) for i, o in enumerate(outcomes)
+    ]
+    found = score.trial_outcome(nodes, None)
+    assert found in outcomes
+    assert all(score.PROGRESS.index(found) <= score.PROGRESS.index(o) for o in outcomes)
+    assert set(score.PROGRESS) == set(Outcome)
+
+
+def test_the_winner_is_the_fastest_and_then_the_earliest() -> None:
+    def node(number: int, outcome: Outcome, time_s: float) -> trials.Node:
+        return trials.Node(number, Path("x"), sweep_files.analysis(outcome, time_s))
+
+    nodes = [node(1, Outcome.OK, 7), node(2, Outcome.MISSED_TARGET, 1), node(3, Outcome.OK, 5)]
+    assert trials.winner([*nodes, node(4, Outcome.OK, 5)]).number == 3
+    assert trials.winner(nodes[1:2]) is None
+
+
+def test_references_that_never_reached_the_target_are_an_error(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    for folder in plan.references["r02"]:
+        missed = sweep_files.analysis(Outcome.MISSED_TARGET, None)
+        schema.save(Path(folder) / "analysis.json", missed)
+    with pytest.raises(files.SpeedrunError, match="none of 2 reference runs of r02"):
+        score.reference_time(plan, "r02")
+
+
+def test_a_stage_file_of_other_trials_is_an_error_that_names_it(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    paths = write_inputs(tmp_path, plan, {})
+    files.write_json(paths[1], {"trials": []})
+    with pytest.raises(files.SpeedrunError, match=r"similarity\.json has no trial oracle-aa/s0"):
+        score.score_task(plan, "r01-r02", *paths, tmp_path / "score.json")
+
+
+def test_broken_calls_name_file_and_line(tmp_path: Path) -> None:
+    path = tmp_path / "calls.jsonl"
+    path.write_text('{"turn": 0}\n')
+    with pytest.raises(files.SpeedrunError, match=r"calls\.jsonl line 1"):
+        score.read_calls(path)
+    assert score.read_calls(tmp_path / "absent.jsonl") == []
+
+
+def test_an_unfinished_trial_is_an_error(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    trial = plan.trials[0]
+    (Path(trial.folder) / "node_1" / "analysis.json").unlink()
+    with pytest.raises(files.SpeedrunError, match="node_1"):
+        trials.nodes(trial)
+    with pytest.raises(files.SpeedrunError, match="no task 'r09-r10': it has r01-r02"):
+        plan.task("r09-r10")
