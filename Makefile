@@ -26,7 +26,7 @@ $(READY): requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 \
 	  --extra-index-url $(TORCH_INDEX) $(TORCH)
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.txt
-	$(BIN)/python -m compileall -q $(VENV)/lib || true
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
 quickstart: setup

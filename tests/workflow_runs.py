@@ -28,7 +28,11 @@ def command(*arguments: str, sweep: str = "nano", overrides: list[str] | None = 
 
 
 def run(
-    folder: Path, *arguments: str, sweep: str = "nano", overrides: list[str] | None = None
+    folder: Path,
+    *arguments: str,
+    sweep: str = "nano",
+    overrides: list[str] | None = None,
+    timeout_s: int = 500,
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in ``folder`` to its end; the caller looks at the return code."""
     return subprocess.run(
@@ -37,7 +41,7 @@ def run(
         env=environment(),
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=timeout_s,
         check=False,
     )
 

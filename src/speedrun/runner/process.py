@@ -181,8 +181,9 @@ class _Tree:
         own = SANDBOX_PROCESSES if self._command.sandboxed else 0
         caps = {
             "timeout": self._elapsed_s() > self._spec.timeout_s,
-            "oom": self._sample.rss_mb > self._spec.memory_mb,
+            # Before memory: shared pages count once a process, so that a flood looks like both.
             "process_flood": len(self._sample.living) > self._spec.processes + own,
+            "oom": self._sample.rss_mb > self._spec.memory_mb,
         }
         return next((reason for reason, broken in caps.items() if broken), None)
 
