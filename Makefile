@@ -51,7 +51,6 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/snakemake --lint
 
 format: setup
 	$(BIN)/ruff check --fix $(SOURCES)

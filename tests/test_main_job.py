@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 import workflow_runs
 from speedrun import files, schema, trials
 from speedrun.schema import Outcome
+from speedrun.stages import records
 from workflow_runs import REPORT, environment, run
 
 pytestmark = pytest.mark.slow
@@ -120,3 +122,28 @@ def test_the_quickstart_pins_oracle_at_1_and_null_at_0(tmp_path: Path) -> None:
             assert row["tokens"] == row["cost_usd"] == ""  # not recorded, so not known
     for path in tmp_path.glob("results/trials/*/*/*/*/node_*/analysis.json"):
         assert schema.load(schema.Analysis, path).reason
+
+
+def test_measuring_the_chain_prints_its_table_and_updates_the_cards(
+    nano: Path, repository: Path, tmp_path: Path
+) -> None:
+    own = tmp_path / "repository"
+    for part in ("config", "tracks"):
+        shutil.copytree(repository / part, own / part)
+    command = [sys.executable, "-m", "speedrun", "records", "--measure", "--track", "nano"]
+    done = subprocess.run(
+        [*command, "--rounds", "2", "--repository", str(own), "--write"],
+        cwd=nano,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()[1:4]] == ["r01", "r02", "r03"]
+    assert "n = 2 a record" in done.stdout
+    for record in ("r01", "r02", "r03"):
+        card = records.read_card(own / "tracks/nano/records" / record / "record.yaml")
+        assert card.measured is not None and card.measured.n == 2
+        assert card.measured.time_mean_s > 0

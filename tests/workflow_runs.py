@@ -78,7 +78,7 @@ def stable_files(folder: Path) -> dict[str, str]:
     return {
         str(path): files.digest_file(results / path)
         for path in files.tree_files(results)
-        if not path.name.endswith(VOLATILE) and path.name != ".lock"
+        if not path.name.endswith(VOLATILE) and path.parts[0] not in (".lock", "logs")
     }
 
 

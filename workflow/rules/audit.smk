@@ -1,7 +1,7 @@
 # audit: start, target and every winner of a task, re-timed in turn in one interleaved block.
 rule audit:
     input:
-        plan=STAGE_PLAN.replace("{stage}", "audit").replace(TRACK, "{track}"),
+        plan=stage_plan("audit"),
         analyses=lambda wildcards: analyses_of(wildcards.task),
         task="results/tasks/{track}/{task}/task.record.json",
         manifest=f"results/corpus/{CORPUS}/manifest.json",
@@ -9,6 +9,8 @@ rule audit:
     output:
         product=f"results/{SWEEP}/audit/{{track}}/{{task}}.json",
         record=f"results/{SWEEP}/audit/{{track}}/{{task}}.audit.record.json",
+    log:
+        task_log("audit"),
     # The whole machine: nothing may run beside a timed block but its own lanes.
     threads: CONFIG["audit"]["lanes"] * CONFIG["hardware"]["threads"]
     resources:
@@ -21,6 +23,7 @@ rule audit:
     message:
         "audit {wildcards.track}/{wildcards.task}: interleaved re-timing"
     shell:
-        "{SPEEDRUN} audit --plan {input.plan} --task {wildcards.task} --out {output.product}"
+        "speedrun audit --plan {input.plan} --task {wildcards.task} --out {output.product}"
         f" --shards results/shards/{CORPUS} --store store/retimings"
         " --manifest {input.manifest} --spec {params.spec:q} --lanes {threads}"
+        " 2>&1 | tee {log}"

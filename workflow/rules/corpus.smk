@@ -4,10 +4,13 @@ rule corpus:
         documents="results/corpus/{corpus}/documents.jsonl",
         manifest="results/corpus/{corpus}/manifest.json",
         record="results/corpus/{corpus}/corpus.record.json",
+    log:
+        "results/logs/corpus/{corpus}.log",
     params:
         spec=lambda wildcards: as_json(specs.corpus(CONFIG)),
         version=versions.CORPUS,
     message:
         "corpus {wildcards.corpus}: read and check the sources"
     shell:
-        "{SPEEDRUN} corpus --spec {params.spec:q} --out results/corpus/{wildcards.corpus}"
+        "speedrun corpus --spec {params.spec:q} --out results/corpus/{wildcards.corpus}"
+        " 2>&1 | tee {log}"

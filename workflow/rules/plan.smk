@@ -1,5 +1,4 @@
 # From Hydra's values to names: what this invocation will make. No job runs here.
-import os
 import sys
 from pathlib import Path
 
@@ -8,7 +7,7 @@ sys.path.insert(0, str(REPOSITORY / "src"))
 
 from speedrun import files, plan, search, specs, versions
 from speedrun.adapters import sweep as sweeps
-from speedrun.adapters import workflow_lock
+from speedrun.adapters import workflow as jobs
 
 try:
     CONFIG = sweeps.load(
@@ -18,7 +17,7 @@ try:
     )
     sweeps.check_inputs(REPOSITORY, CONFIG)
     if workflow.is_main_process and not workflow.dryrun:
-        workflow_lock.take(Path("results/.lock"))
+        jobs.lock(Path("results/.lock"))
 except files.SpeedrunError as error:
     sys.exit(f"speedrun: {error}")
 
@@ -30,17 +29,14 @@ TASKS = [entry["task"] for entry in PLAN["tasks"]]
 TRIALS = plan.trials(CONFIG)
 FOLDERS = {trial.folder: trial for trial in TRIALS}
 PLAN_FILE = f"results/{SWEEP}/plan.json"
-STAGE_PLAN = f"results/{SWEEP}/plan/{{stage}}/{TRACK}/{{task}}.json"
+STAGE_PLAN = f"results/{SWEEP}/plan/{{stage}}/{{track}}/{{task}}.json"
 TRIAL = "results/trials/{track}/{task}/{arm}/s{seed}"
-NODE = TRIAL + "/node_{node}"
+NODE = f"{TRIAL}/node_{{node}}"
 REFERENCE = "results/references/{track}/{hardware}/{record}/run_{run}"
 
 if workflow.is_main_process:
+    jobs.prepare_jobs()
     sweeps.write_plan(PLAN, PLAN_FILE, STAGE_PLAN)
-
-# Jobs call the interpreter that runs Snakemake, and end when this process dies (docs/design.md).
-SPEEDRUN = f"PYTHONPATH={REPOSITORY / 'src'} {sys.executable} -m speedrun"
-os.environ["SPEEDRUN_WORKFLOW_PID"] = str(os.getpid())
 
 PRODUCTS = [
     f"results/{SWEEP}/report/index.html",
@@ -51,6 +47,24 @@ PRODUCTS = [
 def in_shell(pattern):
     """A path pattern as a shell line names it: {track} becomes {wildcards.track}."""
     return pattern.replace("{", "{wildcards.")
+
+
+def stage_plan(stage):
+    return STAGE_PLAN.replace("{stage}", stage)
+
+
+def node_log(stage):
+    return (
+        f"results/logs/{stage}/{{track}}/{{task}}/{{arm}}/s{{seed}}/node_{{node}}.log"
+    )
+
+
+def reference_log(stage):
+    return f"results/logs/{stage}/references/{{track}}/{{hardware}}/{{record}}/run_{{run}}.log"
+
+
+def task_log(stage):
+    return f"results/logs/{SWEEP}/{stage}/{{track}}/{{task}}.log"
 
 
 def as_json(value):

@@ -5,10 +5,13 @@ rule publish:
         report=f"results/{SWEEP}/report/report.record.json",
     output:
         published=f"results/{SWEEP}/publish/published.json",
+    log:
+        f"results/logs/{SWEEP}/publish.log",
     params:
         uri=CONFIG["tracking"]["uri"],
         version=versions.PUBLISH,
     message:
-        "publish {SWEEP} to MLflow"
+        f"publish {SWEEP} to MLflow"
     shell:
-        "{SPEEDRUN} publish --plan {input.plan} --uri {params.uri:q} --out {output.published}"
+        "speedrun publish --plan {input.plan} --uri {params.uri:q} --out {output.published}"
+        " 2>&1 | tee {log}"

@@ -21,9 +21,12 @@ rule report:
         ],
         table=f"results/{SWEEP}/report/table.txt",
         record=f"results/{SWEEP}/report/report.record.json",
+    log:
+        f"results/logs/{SWEEP}/report.log",
     params:
         version=versions.REPORT,
     message:
-        "report {SWEEP}"
+        f"report {SWEEP}"
     shell:
-        "{SPEEDRUN} report --plan {input.plan} --out results/{SWEEP}/report"
+        f"speedrun report --plan {{input.plan}} --out results/{SWEEP}/report"
+        " 2>&1 | tee {log}"

@@ -1,7 +1,7 @@
 # score: the fraction of the human speedup that each trial recovered.
 rule score:
     input:
-        plan=STAGE_PLAN.replace("{stage}", "score").replace(TRACK, "{track}"),
+        plan=stage_plan("score"),
         analyses=lambda wildcards: analyses_of(wildcards.task),
         audit=f"results/{SWEEP}/audit/{{track}}/{{task}}.json",
         similarity=f"results/{SWEEP}/similarity/{{track}}/{{task}}.json",
@@ -9,9 +9,12 @@ rule score:
     output:
         product=f"results/{SWEEP}/score/{{track}}/{{task}}.json",
         record=f"results/{SWEEP}/score/{{track}}/{{task}}.score.record.json",
+    log:
+        task_log("score"),
     params:
         version=versions.SCORE,
     message:
         "score {wildcards.track}/{wildcards.task}"
     shell:
-        "{SPEEDRUN} score --plan {input.plan} --task {wildcards.task} --out {output.product}"
+        "speedrun score --plan {input.plan} --task {wildcards.task} --out {output.product}"
+        " 2>&1 | tee {log}"

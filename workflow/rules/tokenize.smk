@@ -15,11 +15,14 @@ rule tokenize:
             set=range(CONFIG["track"]["probe_sets"]),
         ),
         record="results/shards/{corpus}/tokenize.record.json",
+    log:
+        "results/logs/tokenize/{corpus}.log",
     params:
         spec=lambda wildcards: as_json(specs.tokenize(CONFIG)),
         version=versions.TOKENIZE,
     message:
         "tokenize {wildcards.corpus}: train the tokeniser and write the shards"
     shell:
-        "{SPEEDRUN} tokenize --documents {input.documents} --spec {params.spec:q}"
+        "speedrun tokenize --documents {input.documents} --spec {params.spec:q}"
         " --out results/shards/{wildcards.corpus}"
+        " 2>&1 | tee {log}"

@@ -1,22 +1,9 @@
 # train: one solution, run in the sandbox and timed by the harness.
-SHARDS = f"results/shards/{CORPUS}"
-
-
-def training_inputs():
-    return {
-        "shards": [
-            f"{SHARDS}/meta.json",
-            f"{SHARDS}/public/train_000000.bin",
-            f"{SHARDS}/public/val_000000.bin",
-        ],
-        "probes": f"{SHARDS}/private/probes/set_00/contexts.npy",
-        "manifest": f"results/corpus/{CORPUS}/manifest.json",
-    }
-
 
 TRAIN = (
-    "{SPEEDRUN} train --entry {params.entry} --shards {SHARDS} --probes {input.probes}"
-    " --manifest {input.manifest} --spec {params.spec:q}"
+    f"speedrun train --shards {SHARDS}"
+    " --entry {params.entry} --probes {input.probes} --manifest {input.manifest}"
+    " --spec {params.spec:q}"
 )
 
 
@@ -25,10 +12,12 @@ TRAIN = (
 rule train:
     input:
         **training_inputs(),
-        parent=NODE + "/parent.json",
+        parent=f"{NODE}/parent.json",
     output:
-        exit=NODE + "/run/exit.json",
-        record=NODE + "/train.record.json",
+        exit=f"{NODE}/run/exit.json",
+        record=f"{NODE}/train.record.json",
+    log:
+        node_log("train"),
     threads: CONFIG["hardware"]["threads"]
     resources:
         **specs.gpu(CONFIG),
@@ -41,7 +30,10 @@ rule train:
     message:
         "train {wildcards.task} {wildcards.arm} s{wildcards.seed} node {wildcards.node}"
     shell:
-        TRAIN + " --parent {input.parent} --folder " + in_shell(NODE)
+        TRAIN
+        + " --parent {input.parent} --folder "
+        + in_shell(NODE)
+        + " 2>&1 | tee {log}"
 
 
 rule train_reference:
@@ -49,8 +41,10 @@ rule train_reference:
         **training_inputs(),
         solution=f"results/records/{{track}}/{{record}}/files/{CONFIG['track']['entry']}",
     output:
-        exit=REFERENCE + "/run/exit.json",
-        record=REFERENCE + "/train.record.json",
+        exit=f"{REFERENCE}/run/exit.json",
+        record=f"{REFERENCE}/train.record.json",
+    log:
+        reference_log("train"),
     threads: CONFIG["hardware"]["threads"]
     resources:
         **specs.gpu(CONFIG),
@@ -66,3 +60,4 @@ rule train_reference:
         TRAIN
         + " --solution results/records/{wildcards.track}/{wildcards.record}/files --folder "
         + in_shell(REFERENCE)
+        + " 2>&1 | tee {log}"

@@ -123,7 +123,9 @@ def write_plan(whole: dict[str, Any], path: str, stage_pattern: str) -> None:
     _write(Path(path), whole)
     for stage in plan.STAGE_SECTIONS:
         for entry in whole["tasks"]:
-            name = stage_pattern.format(stage=stage, task=entry["task"])
+            name = stage_pattern.format(
+                stage=stage, track=whole["track"]["name"], task=entry["task"]
+            )
             _write(Path(name), plan.task_slice(whole, stage, entry["task"]))
 
 

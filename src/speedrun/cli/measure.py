@@ -81,7 +81,8 @@ def run(given: argparse.Namespace) -> None:
     from speedrun.adapters import sweep
     from speedrun.stages import audit, records
 
-    config = sweep.load(given.repository / "config", given.track, [])
+    chosen = [f"track={given.track}", "tasks=all"]
+    config = sweep.load(given.repository / "config", "quickstart", chosen)
     track = schema.from_dict(schema.TrackSpec, specs.track(config))
     bench = Bench(*_inputs(track.corpus), specs.train(config), track)
     settings = trials.AuditPlan(given.rounds, given.lanes, equivalence_margin=0.0, confidence=0.9)

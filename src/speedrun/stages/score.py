@@ -63,14 +63,18 @@ class _Named(dict[str, dict[str, Any]]):
 
 
 def reference_time(plan: trials.Plan, record: str) -> float:
-    """Return the mean time in seconds of a record's reference runs that reached the target."""
+    """Return the mean time in seconds of a record's reference runs, on the track's clock.
+
+    A run that ended just above the target has a time all the same: records are measured, not judged.
+    """
     folders = [Path(folder) for folder in plan.references.get(record, [])]
     runs = [schema.load(schema.Analysis, folder / "analysis.json") for folder in folders]
-    times = [run.time_s for run in runs if run.time_s is not None]
+    whole = (Outcome.OK, Outcome.MISSED_TARGET)
+    times = [run.curve[-1].cpu_s for run in runs if run.outcome in whole and run.curve]
     if not times:
         raise files.SpeedrunError(
-            f"none of {len(runs)} reference runs of {record} reached the target: raise "
-            "references.runs, or look at its summary.md"
+            f"none of {len(runs)} reference runs of {record} came to its end: look at summary.md "
+            f"in {', '.join(map(str, folders))}"
         )
     return stats.summarise(times).mean
 

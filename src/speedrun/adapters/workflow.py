@@ -1,9 +1,10 @@
-"""One workflow a results folder: a kernel lock, which a SIGKILL cannot leave behind."""
+"""What a workflow's main process does for its jobs: one lock a folder, and their environment."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from pathlib import Path
 from typing import TextIO
 
@@ -12,8 +13,8 @@ from speedrun.files import SpeedrunError
 _held: list[TextIO] = []  # kept open: the lock lives as long as the process
 
 
-def take(path: Path) -> None:
-    """Lock ``path`` for the life of this process.
+def lock(path: Path) -> None:
+    """Lock ``path`` for the life of this process: a kernel lock, which a SIGKILL cannot leave.
 
     Errors: SpeedrunError naming the holder when another workflow runs in this folder.
     """
@@ -31,3 +32,10 @@ def take(path: Path) -> None:
     file.write(str(os.getpid()))
     file.flush()
     _held.append(file)
+
+
+def prepare_jobs() -> None:
+    """Let jobs find the `speedrun` beside this interpreter, and end when this process dies."""
+    beside = str(Path(sys.executable).parent)
+    os.environ["PATH"] = os.pathsep.join([beside, os.environ.get("PATH", "")])
+    os.environ["SPEEDRUN_WORKFLOW_PID"] = str(os.getpid())
