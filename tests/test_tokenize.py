@@ -71,7 +71,7 @@ def test_probes_are_windows_of_the_holdout_and_differ_between_sets(nano_shards: 
     known = {window.tobytes() for window in windows}
     first, second = (np.load(folder / f"probes/set_0{i}/contexts.npy") for i in (0, 1))
     targets = np.load(folder / "probes/set_00/targets.npy")
-    assert first.shape == (256, 16) and targets.shape == (256,)
+    assert first.shape == (1024, 16) and targets.shape == (1024,)
     assert all(np.append(row, t).tobytes() in known for row, t in zip(first, targets, strict=True))
     assert not np.array_equal(first, second)
 

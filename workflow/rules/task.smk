@@ -3,6 +3,9 @@ rule task:
     input:
         records=start_and_target,
         hints=hint_files,
+        rules=lambda wildcards: str(
+            REPOSITORY / "tracks" / wildcards.track / "rules.md"
+        ),
     output:
         public="results/tasks/{track}/{task}/public/task.json",
         record="results/tasks/{track}/{task}/task.record.json",
@@ -11,9 +14,6 @@ rule task:
     params:
         spec=lambda wildcards: as_json(specs.task(CONFIG, wildcards.task)),
         levels=specs.hint_levels(CONFIG),
-        rules=lambda wildcards: str(
-            REPOSITORY / "tracks" / wildcards.track / "rules.md"
-        ),
         hints=lambda wildcards: str(
             REPOSITORY / "hints" / wildcards.track / wildcards.task
         ),
@@ -21,7 +21,7 @@ rule task:
     message:
         "task {wildcards.track}/{wildcards.task}"
     shell:
-        "speedrun task --spec {params.spec:q} --rules {params.rules:q}"
+        "speedrun task --spec {params.spec:q} --rules {input.rules:q}"
         " --records results/records/{wildcards.track}"
         " --hints {params.hints:q} --levels {params.levels:q}"
         " --out results/tasks/{wildcards.track}/{wildcards.task}"

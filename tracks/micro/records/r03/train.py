@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 # Hyperparameters. The plain numbers may be tuned; the powers of two are fixed by the track.
 VOCAB_SIZE = 2**10
-VAL_SEQ_LEN = 2**6  # longest context that is ever evaluated; the probes have this length
+VAL_SEQ_LEN = 2**6  # longest context that is ever evaluated; the probes are shorter
 MODEL_DIM = 64
 NUM_HEADS = 2
 NUM_LAYERS = 2
