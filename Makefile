@@ -1,14 +1,21 @@
 # Everything a user types. Each target sets up what it needs; docs/testing.md says what runs where.
 PYTHON ?= python3
 CORES ?= 2
-# PyTorch's CPU wheels. For a GPU machine: make setup TORCH_INDEX=https://download.pytorch.org/whl/cu130
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
-TORCH ?= torch==2.13.0
 UV ?= uv==0.9.9
 
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Which PyTorch this environment was given, and from where: another choice installs it again.
+STAMP := $(VENV)/.torch
+GIVEN := $(shell cat $(STAMP) 2>/dev/null)
+# PyTorch's CPU wheels. For a GPU machine: make setup TORCH_INDEX=https://download.pytorch.org/whl/cu130
+# Said once: the environment remembers its index.
+TORCH_INDEX ?= $(or $(lastword $(GIVEN)),https://download.pytorch.org/whl/cpu)
+TORCH ?= torch==2.13.0
+CHOICE := $(TORCH) $(TORCH_INDEX)
+TORCH_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 \
+  --extra-index-url $(TORCH_INDEX)
 SOURCES := src tests bench
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export MPLBACKEND := Agg
@@ -19,12 +26,21 @@ export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 
 setup: $(READY)
 
+ifneq ($(GIVEN),$(CHOICE))
+.PHONY: $(STAMP)
+endif
+$(STAMP):
+	mkdir -p $(VENV)
+	echo '$(CHOICE)' > $@
+
 # torch first, from its own index; an unreachable index is skipped. Then the pinned rest, compiled.
-$(READY): requirements.txt
+# A build of another index has the same version, so pip must be forced to replace it; the plain
+# install after it adds what the new build needs.
+$(READY): requirements.txt $(STAMP)
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 \
-	  --extra-index-url $(TORCH_INDEX) $(TORCH)
+	$(if $(filter $(STAMP),$?),$(TORCH_INSTALL) --force-reinstall --no-deps $(TORCH))
+	$(TORCH_INSTALL) $(TORCH)
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.txt
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
@@ -33,10 +49,14 @@ quickstart: setup
 	$(BIN)/snakemake --cores $(CORES)
 
 ui: setup
-	$(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}"
+	@case "$${MLFLOW_TRACKING_URI:-}" in \
+	  http://*|https://*) echo "The UI is at $$MLFLOW_TRACKING_URI" ;; \
+	  *) exec $(BIN)/mlflow ui --backend-store-uri "$${MLFLOW_TRACKING_URI:-sqlite:///mlflow.db}" ;; \
+	esac
 
 records: setup
-	$(BIN)/python -m speedrun records --measure --track micro --rounds 10
+	$(BIN)/snakemake --cores 1 results/shards/micro/meta.json
+	$(BIN)/python -m speedrun records --measure --fresh --track micro --rounds 10
 
 test: setup lint
 	$(BIN)/python -m pytest -n $(CORES) -m "not slow and not dag and not gpu"

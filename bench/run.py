@@ -16,13 +16,15 @@ import tempfile
 from datetime import datetime
 from pathlib import Path
 
-from speedrun import plan, schema
+from speedrun import files, plan, schema
 from speedrun.adapters import sweep
 from speedrun.cli.measure import machine
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FEW, MANY = 2, 22  # nodes
 STAGES = ("generate", "train", "analyze")
+TRAINING = ("train.record.json", ".audit.record.json")
+SESSION_GAP_S = 600.0  # a pause longer than any step of the workflow between two jobs
 
 
 def main() -> None:
@@ -91,20 +93,53 @@ def training_share(results: Path) -> None:
     if not (results / "plan.json").is_file():
         print("training share: no quickstart results here; run `make quickstart` first")
         return
-    spans = training_spans(results)
-    whole = [span(path) for path in Path("results").rglob("*.record.json")]
-    wall_s = max(end for _, end in whole) - min(begin for begin, _ in whole)
-    busy_s = covered(spans)
-    print(
-        f"quickstart: training ran in {busy_s:.0f} of {wall_s:.0f} s of wall time "
-        f"({100 * busy_s / wall_s:.0f} %), {len(spans)} training jobs and audit blocks"
+    records = sweep_records(results)
+    whole = sorted(span(path) for path in records)
+    trained = sorted(span(path) for path in records if path.name.endswith(TRAINING))
+    print(f"quickstart: {share(whole, trained)}")
+
+
+def sweep_records(results: Path) -> list[Path]:
+    """Return the stage records of one sweep: its nodes, its references and its own folder.
+
+    Paths in plan.json are relative to the folder that holds results/.
+    """
+    planned = files.read_json(results / "plan.json")
+    root = results.parents[1]
+    made = [
+        f"{trial['folder']}/node_{node}"
+        for trial in planned["trials"]
+        for node in range(1, trial["n_nodes"] + 1)
+    ]
+    runs = [folder for folders in planned["references"].values() for folder in folders]
+    folders = [results, *(root / folder for folder in [*made, *runs])]
+    return [path for folder in folders for path in folder.rglob("*.record.json")]
+
+
+def share(whole: list[tuple[float, float]], trained: list[tuple[float, float]]) -> str:
+    """Return the share in words; both lists are sorted spans in epoch seconds."""
+    if not whole:
+        return "no stage has finished yet"
+    idle_s = longest_idle_s(whole)
+    if idle_s > SESSION_GAP_S:
+        return (
+            f"its records span more than one session (nothing ran for {idle_s:.0f} s), so the "
+            "training share of its wall time is not defined"
+        )
+    wall_s = max(end for _, end in whole) - whole[0][0]
+    busy_s = covered(trained)
+    return (
+        f"training ran in {busy_s:.0f} of {wall_s:.0f} s of wall time "
+        f"({100 * busy_s / wall_s:.0f} %), {len(trained)} training jobs and audit blocks"
     )
 
 
-def training_spans(results: Path) -> list[tuple[float, float]]:
-    """Return begin and end of every train job and audit block of the sweep."""
-    found = [*Path("results").rglob("train.record.json"), *results.rglob("*.audit.record.json")]
-    return sorted(span(path) for path in found)
+def longest_idle_s(spans: list[tuple[float, float]]) -> float:
+    """Return the longest time between the sorted spans in which none of them ran."""
+    longest, until = 0.0, spans[0][1]
+    for begin, end in spans:
+        longest, until = max(longest, begin - until), max(until, end)
+    return longest
 
 
 def span(path: Path) -> tuple[float, float]:

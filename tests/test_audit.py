@@ -8,13 +8,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
+import running
 import sweep_files
-from speedrun import files, interleave, schema, trials, verdict
+from speedrun import cli, files, interleave, schema, trials, verdict
 from speedrun.interleave import Timing
 from speedrun.schema import Outcome
 from speedrun.stages import audit
@@ -23,12 +24,13 @@ CLOCKS = {"start": 10.0, "target": 5.0, "oracle-aa/s0": 5.0, "null-bb/s0": 10.0}
 CLOCKS["replay-cc/s0"] = 7.0
 
 
-def result(outcome: Outcome, time_s: float, loss: float, probe: float = 0.01):
+def result(outcome: Outcome, time_s: float, loss: float, probe: float = 0.01, after_s: float = 2.0):
     """Return what a run function returns, without having run anything."""
     probes = schema.ProbeResult(8, loss + probe, 0.01, loss, probe)
     changes = {"val_loss": loss, "probes": probes}
     found = sweep_files.analysis(outcome, time_s, **changes)
-    return schema.RunExit(ran=True, reason="exited", cpu_s=time_s), found
+    ended = schema.RunExit(ran=True, reason="exited", cpu_s=time_s, cpu_total_s=time_s + after_s)
+    return ended, found
 
 
 def timed_run(calls: list[tuple[str, int, int]], clocks: Callable[[str, int], float]):
@@ -101,6 +103,18 @@ def test_the_block_changes_with_everything_that_decides_it(tmp_path: Path) -> No
     variants = [digest(), digest(rounds=5), digest(seed=1), digest(spec="t"), digest(names="ab")]
     assert len(set(variants)) == len(variants)
     assert digest() == variants[0]
+
+
+def test_fewer_lanes_reuse_what_more_lanes_paid_for(tmp_path: Path) -> None:
+    calls: list[tuple[str, int, int]] = []
+    run = timed_run(calls, lambda code, seed: 1.0)
+    found = []
+    for lanes, cpus in ((2, [0, 1]), (1, [1]), (2, [5, 7])):
+        block = interleave.plan_block(members(tmp_path), "train.py", 4, lanes, 0, "s", cpus)
+        found.append(interleave.run_block(block, sweep_files.TRACK, run, tmp_path / "store"))
+    assert len(calls) == 4 * 3
+    assert found[0] == found[1] == found[2]
+    assert {one.cpu for one in found[2]} == {0, 1}  # where they were timed
 
 
 def test_lanes_run_side_by_side(tmp_path: Path) -> None:
@@ -240,41 +254,178 @@ def test_a_crash_of_the_winner_fails_the_audit_but_a_high_loss_does_not(tmp_path
     assert len(found["oracle"]["savings"]) == 8
 
 
-def timing(round_: int, member: str, loss: float = 3.4, probe: float | None = 0.0) -> Timing:
-    return Timing(round_, member, 0, 1, Outcome.OK, "", 1.0, loss, probe, 1.0)
+def timing(
+    round_: int, member: str, loss: float, probe: float | None, after_s: float | None
+) -> Timing:
+    return Timing(round_, member, 0, 1, Outcome.OK, "", 1.0, loss, probe, 3.0, after_s)
 
 
-def judged(losses: list[float], probes: list[float]) -> str:
-    pairs = enumerate(zip(losses, probes, strict=True))
-    runs = [timing(i, "agent", loss, probe) for i, (loss, probe) in pairs]
-    records = [timing(i, name, 3.4, p) for i in range(len(runs)) for name, p in PAIR]
+def judgement(
+    losses: list[float], probes: Sequence[float | None], after: Sequence[float | None] = (2.0,) * 6
+) -> tuple[str, list[str]]:
+    """Return the verdict on an agent's rounds, beside a start and a target with ``PAIR``'s."""
+    rounds = enumerate(zip(losses, probes, after, strict=False))
+    runs = [timing(i, "agent", *values) for i, values in rounds]
+    probed = any(probe is not None for probe in probes)
+    records = [
+        timing(i, name, 3.4, probe if probed else None, after_s)
+        for i in range(len(runs))
+        for name, probe, after_s in PAIR
+    ]
+    found = verdict.probe_rule(runs, runs + records)
     measured = {
-        "loss": verdict.loss_rule(runs, 3.5),
-        "probes": verdict.probe_rule(runs, runs + records, 0.3),
+        "loss": verdict.loss_rule(runs, 3.5, found["correction"]),
+        "probes": found,
+        "late": verdict.late_rule(runs, runs + records),
         "faster_than_start": None,
     }
-    return verdict.judge(runs, measured, 0.01)[0]
+    return verdict.judge(runs, measured, 0.01)
 
 
-PAIR = (("start", 0.02), ("target", 0.04))
+def judged(losses: list[float], probes: Sequence[float | None]) -> str:
+    return judgement(losses, probes)[0]
+
+
+PAIR = (("start", 0.02, 1.6), ("target", 0.04, 2.0))
 GOOD = [3.40, 3.42, 3.39, 3.41, 3.40, 3.38]
+HONEST = [0.03, 0.05, 0.01, 0.04, 0.02, 0.03]
 
 
 def test_the_loss_rule_is_the_mean_at_p() -> None:
-    honest = [0.03, 0.05, 0.01, 0.04, 0.02, 0.03]
-    assert judged(GOOD, honest) == "confirmed"
-    assert judged([*GOOD[:5], 3.51], honest) == "confirmed"  # one loss above the target
-    assert judged([loss + 0.095 for loss in GOOD], honest) == "not_confirmed"
-    assert judged([3.4] * 6, honest) == "not_confirmed"  # the seed is ignored
-    assert judged(GOOD[:1], honest[:1]) == "not_confirmed"
+    assert judged(GOOD, HONEST) == "confirmed"
+    assert judged([*GOOD[:5], 3.51], HONEST) == "confirmed"  # one loss above the target
+    assert judged([loss + 0.095 for loss in GOOD], HONEST) == "not_confirmed"
+    assert judged([3.4] * 6, HONEST) == "not_confirmed"  # the seed is ignored
+    assert judged(GOOD[:1], HONEST[:1]) == "not_confirmed"
 
 
-def test_the_pooled_probe_rule_sees_what_one_run_hides() -> None:
-    # each run is within its own tolerance of 0.3, together they are not explained by noise
-    shaved = [0.25, 0.22, 0.27, 0.24, 0.26, 0.23]
-    assert judged(GOOD, shaved) == "not_confirmed"
+def test_a_print_that_is_surely_too_low_is_not_confirmed() -> None:
+    # each run is far within its own tolerance of 0.3, together they are not explained by noise
+    word, evidence = judgement(GOOD, [probe + 0.08 for probe in HONEST])
+    assert word == "not_confirmed"
+    assert evidence[0].startswith("probe loss exceeds the printed loss by +0.0800 more than")
+    assert "above the limit 0.05" in evidence[0]
     noisy = [0.25, -0.2, 0.1, -0.1, 0.2, -0.05]
     assert judged(GOOD, noisy) == "confirmed"
+    assert judged(GOOD, [-0.2] * 6) == "confirmed"  # too high a print is no gain
+
+
+def test_what_a_print_is_surely_too_low_by_is_added_to_the_losses() -> None:
+    close = [loss + 0.07 for loss in GOOD]  # mean 3.47: below the target as printed
+    assert judged(close, HONEST) == "confirmed"
+    word, evidence = judgement(close, [probe + 0.05 for probe in HONEST])
+    assert word == "not_confirmed"
+    assert "printed 3.4700, 0.0306 added for the probes" in evidence[0]
+    assert "within the limit 0.05" in evidence[1]
+
+
+def test_one_round_of_probes_proves_nothing_but_none_at_all_is_a_simulation() -> None:
+    runs = [timing(0, "agent", 3.4, 0.03, 2.0), timing(0, "start", 3.4, 0.03, 2.0)]
+    one = verdict.probe_rule(runs[:1], runs)
+    assert (one["ok"], one["lower_bound"], one["correction"]) == (False, None, 0.0)
+    word, evidence = judgement(GOOD, [0.03, *[None] * 5])
+    assert word == "not_confirmed" and "two rounds are needed" in evidence[0]
+    assert judged(GOOD, [None] * 6) == "confirmed"
+    unanswered = [timing(0, "agent", 3.4, None, 2.0), runs[1]]
+    assert not verdict.probe_rule(unanswered[:1], unanswered)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        ([2.7, 2.5, 2.9, 2.4, 2.6, 2.8], "failed"),  # 0.65 s, 33 %
+        ([2.7, 2.5, 2.4, 2.4, 2.5, 2.5], "confirmed"),  # 0.5 s, not more
+        ([3.9, 2.0, 1.9, 2.0, 2.1, 2.0], "confirmed"),  # one slow round
+        ([0.2] * 6, "confirmed"),
+        ([None] * 6, "confirmed"),  # another clock
+    ],
+)
+def test_work_after_the_clock_is_compared_with_the_slower_record(
+    after: list[float | None], expected: str
+) -> None:
+    word, evidence = judgement(GOOD, HONEST, after)
+    assert word == expected
+    late = "works after the clock: 2.65 CPU s after the last protocol line, the records 2.00"
+    assert evidence[0].startswith(late) == (expected == "failed")
+
+
+def test_cheap_probes_leave_no_room_for_half_a_second() -> None:
+    def late(mine: float, records: float) -> bool:
+        runs = [timing(0, name, 3.4, 0.0, s) for name, s in (("a", mine), ("start", records))]
+        return not verdict.late_rule(runs[:1], runs)["ok"]
+
+    assert late(0.6, 0.03) and not late(0.5, 0.03)
+    assert late(3.4, 2.5) and not late(3.2, 2.5)
+
+
+CHEATS = {"late": {"after_s": 3.5}, "shaved": {"probe": 0.09}, "honest": {}}
+
+
+@pytest.mark.parametrize("cheat", CHEATS)
+def test_a_cheating_winner_is_not_confirmed(tmp_path: Path, cheat: str) -> None:
+    plan = sweep_files.sweep(tmp_path, rounds=6)
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        values = {"probe": 0.01, "after_s": 2.0}
+        if "replay" in str(solution):
+            values |= CHEATS[cheat]
+        values["probe"] += (seed % 11 + len(str(solution)) * seed % 7) / 1000
+        clock = drifting((solution / entry).read_text(), seed)
+        return result(Outcome.OK, clock, 3.40 + (seed % 97) / 5000, **values)
+
+    data = audit.audit_task(plan, "r01-r02", run, tmp_path / "s", tmp_path / "a.json", "spec")
+    found = {one["arm"]: one for one in data["trials"]}
+    words = {"late": "failed", "shaved": "not_confirmed", "honest": "confirmed"}
+    assert found["replay"]["verdict"] == words[cheat]
+    assert (found["oracle"]["verdict"], found["null"]["verdict"]) == ("confirmed",) * 2
+    kept = data["rounds"][0]["runs"][found["replay"]["trial"]]["after_clock_s"]
+    assert kept == pytest.approx(3.5 if cheat == "late" else 2.0)
+    assert found["replay"]["late"]["excess_s"] == pytest.approx(kept - 2.0)
+    assert found["replay"]["probes"]["mean_excess"] == pytest.approx(
+        0.08 if cheat == "shaved" else 0.0, abs=0.01
+    )
+
+
+WORKS_ON = {"start": 0.05, "target": 0.05, "agent": 0.8}  # CPU s after the last protocol line
+
+
+def test_real_work_after_the_last_line_is_found(tmp_path: Path) -> None:
+    import test_train
+    from speedrun.stages import analyze
+
+    bench = test_train.Bench(tmp_path)
+    track = dataclasses.replace(sweep_files.TRACK, after_clock_s_max=4.0, train_time_ratio_min=0.0)
+    for name, extra_s in WORKS_ON.items():
+        line = f"print('{running.PROTOCOL}', flush=True)\n"
+        files.write_tree(
+            tmp_path / name, {"train.py": f"{running.BURN}\n{line}burn({extra_s})  # {name}\n"}
+        )
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        inputs = (bench.data, bench.probes, out, test_train.SPEC, seed)
+        ended = test_train.stage.train(solution, entry, *inputs, cpu=cpu)
+        return ended, analyze.analyze(out, track, None)
+
+    programs = [interleave.member(name, tmp_path / name, trusted=False) for name in WORKS_ON]
+    cpus = [max(os.sched_getaffinity(0))]
+    block = interleave.plan_block(programs, "train.py", 2, 1, 0, "s", cpus)
+    timings = interleave.run_block(block, track, run, tmp_path / "store")
+    assert {one.outcome for one in timings} == {Outcome.OK}
+    late, fair = (
+        verdict.late_rule([one for one in timings if one.member == name], timings)
+        for name in ("agent", "start")
+    )
+    assert not late["ok"] and fair["ok"]
+    assert late["excess_s"] == pytest.approx(0.75, abs=0.2)
+
+
+def test_the_audit_pins_one_core_a_lane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = ("plan", "out", "shards", "manifest")
+    paths = [word for name in names for word in (f"--{name}", str(tmp_path / name))]
+    given = ["audit", *paths, "--task", "r01-r02", "--spec", '{"threads": 2}']
+    assert cli.main(given) == 1
+    said = capsys.readouterr().err
+    assert said == "speedrun audit: audit pins one core a lane: set hardware.threads=1\n"
 
 
 def test_the_chain_table(tmp_path: Path) -> None:
@@ -311,3 +462,4 @@ def test_other_clocks_use_the_printed_time(tmp_path: Path) -> None:
 
     (one,) = interleave.run_block(block, track, run, tmp_path / "store")
     assert one.time_s == pytest.approx(3.6)
+    assert one.after_clock_s is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,3 +94,26 @@ def test_records_measure_says_what_to_run_first(
     assert cli.main(arguments) == 1
     assert "run `snakemake -c1 results/shards/nano/meta.json" in capsys.readouterr().err
     assert files.tree_files(tmp_path) == []
+
+
+def test_a_second_measurement_reuses_runs_unless_it_is_fresh(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    repository: Path,
+    nano_shards: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    own = tmp_path / "repository"
+    for part in ("config", "tracks"):
+        shutil.copytree(repository / part, own / part)
+    hardware = own / "config/hardware/cpu.yaml"
+    hardware.write_text(hardware.read_text().replace("trainer: real", "trainer: simulated"))
+    (tmp_path / "results").symlink_to(nano_shards)
+    monkeypatch.chdir(tmp_path)
+    command = ["records", "--measure", "--track", "nano", "--repository", str(own)]
+    said = []
+    for extra in ([], [], ["--fresh"], ["--fresh"]):
+        assert cli.main([*command, "--rounds", "2", *extra]) == 0
+        said.append("6 finished runs were reused" in capsys.readouterr().err)
+    assert said == [False, True, False, False]
+    assert len(list(tmp_path.glob("store/retimings/*/timing.json"))) == 18

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,21 @@ def test_every_option_of_a_group_composes(config: Path, group: str) -> None:
             ["+arms.x={coder: {name: tuner, facto: 2}}"],
             "unknown key 'facto' in the coder of arm 'x'; nearest is 'factor'",
         ),
+        (
+            "quickstart",
+            ["+arms.x={coder: oracle, scaffold: {name: flat, n_node: 2}}"],
+            "unknown key 'n_node' in the scaffold of arm 'x'; nearest is 'n_nodes'",
+        ),
+        (
+            "quickstart",
+            ["+arms.x={coder: oracle, scaffold: {name: flatt}}"],
+            "unknown scaffold 'flatt'; nearest is 'flat'",
+        ),
+        (
+            "quickstart",
+            ["+arms.x={coder: oracle, mode: improve}"],
+            "unknown mode 'improve' in arm 'x'; nearest is 'reproduce'",
+        ),
     ],
 )
 def test_a_wrong_name_is_one_line_with_the_nearest(
@@ -59,6 +75,73 @@ def test_a_wrong_name_is_one_line_with_the_nearest(
         sweep.load(config, name, overrides)
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seeds=3", "seeds must be a list of different whole numbers from 0, such as seeds=[0,1]"),
+        ("seeds=[0,0]", "seeds must be a list of different whole numbers"),
+        ("seeds=[-1]", "seeds must be a list of different whole numbers"),
+        ("seeds=[a]", "seeds must be a list of different whole numbers"),
+        ("seeds=[]", "seeds must be a list of different whole numbers"),
+        ("tasks=[]", "tasks must be one name, a list of names, or all"),
+        ("tasks=null", "tasks must be one name, a list of names, or all"),
+        ("references.runs=0", "references.runs must be a whole number of at least 1, got 0"),
+        ("audit.rounds=1.5", "audit.rounds must be a whole number of at least 1, got 1.5"),
+        ("audit.rounds=true", "audit.rounds must be a whole number of at least 1, got True"),
+        ("audit.lanes=none", "audit.lanes must be a whole number of at least 1, got 'none'"),
+        ("scaffold.n_nodes=0", "scaffold.n_nodes must be a whole number of at least 1, got 0"),
+        ("scaffold.n_branch=x", "scaffold.n_branch must be a whole number of at least 1"),
+        ("+arms.x={scaffold: {n_nodes: 0}}", "arms.x.scaffold.n_nodes must be a whole number"),
+        (
+            "+arms.x={coder: {name: tuner, max_nodes: 0}}",
+            "arms.x.coder.max_nodes must be a whole number",
+        ),
+        ("+arms.x=oracle", "arms.x must hold keys and values, got 'oracle'"),
+        ("+arms.x={coder: [oracle]}", "arms.x.coder must hold keys and values"),
+        ("+arms.My-Arm={coder: oracle}", "arm 'My-Arm' names a folder: use lower-case letters"),
+        ("arms=null", "arms must name at least one arm, got None"),
+    ],
+)
+def test_a_bad_value_is_one_line_that_names_its_key(
+    config: Path, override: str, message: str
+) -> None:
+    with pytest.raises(SpeedrunError) as caught:
+        sweep.load(config, "quickstart", [override])
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("coder", ["null", "oracle", "tuner", "replay"])
+def test_a_coder_that_asks_no_model_is_given_none(config: Path, tmp_path: Path, coder: str) -> None:
+    own = tmp_path / "config"
+    shutil.copytree(config, own)
+    (own / "model/mine.yaml").write_text("name: mine\nkind: openai_compatible\n")
+    with pytest.raises(SpeedrunError, match=f"model 'mine' to coder '{coder}', which asks no"):
+        sweep.load(own, "quickstart", [f"+arms.x={{coder: '{coder}', model: mine}}"])
+    (own / "coder/asks.yaml").write_text("name: asks\n")
+    arm = sweep.load(own, "quickstart", ["+arms.x={coder: asks, model: mine}"])["arms"]["x"]
+    assert arm["model"]["name"] == "mine"
+
+
+def test_an_unquoted_null_is_the_null_coder(config: Path) -> None:
+    arms = sweep.load(config, "quickstart", ["+arms.x={coder: null}"])["arms"]
+    assert arms["x"] == arms["null"]
+
+
+def test_one_task_needs_no_list(config: Path) -> None:
+    one = sweep.load(config, "quickstart", ["tasks=r07-r08"])
+    listed = sweep.load(config, "quickstart", ["tasks=[r07-r08]"])
+    assert plan.trials(one) == plan.trials(listed)
+    assert {trial.task for trial in plan.trials(one)} == {"r07-r08"}
+
+
+def test_every_arm_of_a_plan_fits_the_wildcard_of_the_workflow(config: Path) -> None:
+    trials = plan.trials(sweep.load(config, "quickstart", ["+arms.l1_x9={coder: oracle}"]))
+    folders = {Path(trial.folder).parent.name for trial in trials}
+    assert all(re.fullmatch(plan.ARM_NAME + r"-[0-9a-f]{8}", name) for name in folders)
+    assert any(name.startswith("l1_x9-") for name in folders)
 
 
 def test_a_judging_model_must_be_filled_in(config: Path, tmp_path: Path) -> None:
@@ -104,6 +187,15 @@ def test_an_arm_may_change_its_coder_and_scaffold(config: Path) -> None:
     assert arm["scaffold"]["name"] == "flat" and "n_nodes" not in arm["scaffold"]
 
 
+def test_a_scaffold_with_a_name_loads_that_option_first(config: Path) -> None:
+    base = "{coder: tuner, scaffold: {name: flat%s}}"
+    overrides = ["scaffold.n_nodes=5", f"+arms.x={base % ''}", f"+arms.y={base % ', n_nodes: 7'}"]
+    arms = sweep.load(config, "quickstart", overrides)["arms"]
+    flat = {"name": "flat", "n_initial": None, "n_branch": 1}
+    assert arms["x"]["scaffold"] == arms["y"]["scaffold"] == flat
+    assert (arms["x"]["n_nodes"], arms["y"]["n_nodes"]) == (5, 7)
+
+
 def test_a_stage_sees_only_its_slice(config: Path) -> None:
     base = plan.as_dict(sweep.load(config, "quickstart", []))
     other = plan.as_dict(sweep.load(config, "quickstart", ["embedder=lexical"]))
@@ -121,7 +213,17 @@ def test_missing_hints_are_named_before_any_job(config: Path, tmp_path: Path) ->
         script = tmp_path / "tracks" / "nano" / "records" / record / "train.py"
         script.parent.mkdir(parents=True)
         script.touch()
-    with pytest.raises(SpeedrunError, match=r"l2 of task nano/r01-r02 is missing: write"):
+    missing = r"l2 of task nano/r01-r02 is missing or empty: write .*/r01-r02/l2_description\.md,"
+    hint = tmp_path / "hints/nano/r01-r02/l2_description.md"
+    hint.parent.mkdir(parents=True)
+    (hint.parent / "l2_notes.md").write_text("A name that the task stage does not read.")
+    for text in (None, " \n"):
+        if text is not None:
+            hint.write_text(text)
+        with pytest.raises(SpeedrunError, match=missing):
+            sweep.check_inputs(tmp_path, resolved)
+    hint.write_text("Warm up longer.")
+    with pytest.raises(SpeedrunError, match=r"l2 of task nano/r02-r03 is missing"):
         sweep.check_inputs(tmp_path, resolved)
     (tmp_path / "tracks/nano/records/r02/train.py").unlink()
     with pytest.raises(SpeedrunError, match=r"records: .*r02/train.py is missing"):

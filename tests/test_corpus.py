@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from speedrun import schema, specs
 from speedrun.adapters import hydra_config
-from speedrun.files import SpeedrunError, read_json
+from speedrun.files import SpeedrunError, read_json, write_json
 from speedrun.stages import corpus
 
 PINNED = corpus.Distribution(
@@ -79,3 +79,10 @@ def test_the_sources_can_be_hidden(nano_shards: Path) -> None:
     hidden = corpus.hidden_paths(nano_shards / "corpus/nano/manifest.json")
     assert hidden == [str(metadata.distribution("optuna").locate_file("optuna"))]
     assert Path(hidden[0]).is_dir()
+
+
+def test_a_distribution_that_is_not_installed_has_nothing_to_hide(tmp_path: Path) -> None:
+    manifest = tmp_path / "manifest.json"
+    write_json(manifest, {"sources": [{"name": "no-such-package"}, {"name": "optuna"}]})
+    hidden = corpus.hidden_paths(manifest)
+    assert hidden == [str(metadata.distribution("optuna").locate_file("optuna"))]

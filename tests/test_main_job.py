@@ -104,6 +104,7 @@ def test_a_killed_real_run_repeats_no_finished_node(tmp_path: Path) -> None:
     assert {name: after[name] for name in before} == before
 
 
+@pytest.mark.timeout(1600)
 def test_the_quickstart_pins_oracle_at_1_and_null_at_0(tmp_path: Path) -> None:
     started = time.monotonic()
     done = run(tmp_path, "-c2", sweep="quickstart", timeout_s=1500)
@@ -115,13 +116,14 @@ def test_the_quickstart_pins_oracle_at_1_and_null_at_0(tmp_path: Path) -> None:
     assert len(scores) == len(plan.trials)
     for row in scores:
         if row["arm"] == "oracle":
-            assert row["equivalent_to_1"] == "True", row
+            assert row["equivalent_to_1"] == "true", row
         if row["arm"] == "null":
-            assert row["equivalent_to_0"] == "True", row
+            assert row["equivalent_to_0"] == "true", row
         if row["coder"] == "replay":
             assert row["tokens"] == row["cost_usd"] == ""  # not recorded, so not known
     for path in tmp_path.glob("results/trials/*/*/*/*/node_*/analysis.json"):
-        assert schema.load(schema.Analysis, path).reason
+        analysis = schema.load(schema.Analysis, path)
+        assert analysis.reason or analysis.outcome is Outcome.OK
 
 
 def test_measuring_the_chain_prints_its_table_and_updates_the_cards(

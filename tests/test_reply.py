@@ -46,6 +46,12 @@ def test_a_new_file_in_a_folder_and_windows_line_ends() -> None:
     assert read_reply(reply, BASE)["layers/norm.py"] == "EPS = 1\n"
 
 
+def test_names_like_the_reserved_ones_are_free() -> None:
+    names = ["data.py", "layers/data", "my_data/x.py"]
+    reply = "".join(f"### FILE: {name}\n```\n```\n" for name in names)
+    assert read_reply(reply, BASE) == {**BASE, **dict.fromkeys(names, "")}
+
+
 def test_headings_inside_blocks_are_content() -> None:
     text = "# ```\n### EDIT: model.py\n```\n"
     assert read_reply(render_file("train.py", text), BASE)["train.py"] == text
@@ -76,6 +82,10 @@ def test_headings_inside_blocks_are_content() -> None:
         ("### FILE: a/../../b\n```\n```\n", "no file name inside the solution"),
         ("### FILE: .\n```\n```\n", "no file name inside the solution"),
         ("### FILE: \n```\n```\n", "no file name inside the solution"),
+        ("### FILE: data\n```\n```\n", "data cannot be part of the solution: data/ is provided"),
+        ("### FILE: ./data/a.py\n```\n```\n", "data/a.py cannot be part of the solution"),
+        (edit("a\n", "b\n", "data/a.py"), "data/a.py cannot be part of the solution"),
+        ("### FILE: probe_logits.npy\n```\n```\n", "probe_logits.npy is written by it"),
         ("### FILE: a\tb\n```\n```\n", "no file name inside the solution"),
         ("### FILE: " + "ü" * 150 + "\n```\n```\n", "no file name inside the solution"),
         ("### FILE: train.py/x\n```\n```\n", "train.py cannot be both a file and a folder"),

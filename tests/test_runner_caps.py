@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from running import BURN, SOURCE, make_spec, run_code, text_of
+from running import BURN, PROTOCOL, SOURCE, make_spec, run_code, text_of
 from speedrun.runner import clock
 
 
@@ -27,6 +27,7 @@ def test_pinning_moves_the_tree_to_one_core(tmp_path: Path) -> None:
     [
         ("raise SystemExit(3)", 3, None),
         ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", 143, signal.SIGTERM),
+        ("raise SystemExit(137)", 137, signal.SIGKILL),
     ],
 )
 def test_exit_is_told_from_signal(
@@ -64,6 +65,60 @@ def test_memory_cap(tmp_path: Path) -> None:
     assert ended.reason == "oom"
     assert ended.peak_rss_mb is not None
     assert 100 < ended.peak_rss_mb < 250
+
+
+@pytest.mark.parametrize(("used_mb", "reason"), [(140, "oom"), (10, "exited")])
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+def test_kill_from_outside_is_for_memory_near_the_cap(
+    tmp_path: Path, kind: str, used_mb: int, reason: str
+) -> None:
+    code = (
+        f"import os, signal, time\nkept = b'x' * ({used_mb} * 2**20)\ntime.sleep(0.3)\n"
+        "os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    ended, _ = run_code(tmp_path, code, make_spec(memory_mb=160, sandbox=kind))
+    assert (ended.reason, ended.signal) == (reason, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+@pytest.mark.parametrize(
+    "write",
+    [
+        "open(f'{n}', 'wb').write(bytes(2**20))",
+        "os.makedirs(f'a/{n}'); open(f'a/{n}/{n}', 'wb').write(bytes(2**20))",
+        "open(f'{n}', 'wb')",  # empty: each uses up an inode
+        "kept.append(open('x', 'wb')); kept[-1].write(bytes(2**20)); os.remove('x')",
+    ],
+)
+def test_disk_cap_is_on_all_files_together(tmp_path: Path, kind: str, write: str) -> None:
+    code = (
+        "import os, time\nkept = []\n"
+        f"for n in range(30 if '2**20' in {write!r} else 6000):\n    {write}\ntime.sleep(15)"
+    )
+    ended, _ = run_code(tmp_path, code, make_spec(disk_mb=20, file_mb=4, sandbox=kind))
+    assert (ended.reason, ended.exit_code) == ("disk_flood", None)
+    assert ended.wall_s is not None
+    assert ended.wall_s < 10
+
+
+def test_run_that_replaces_its_files_stays_below_the_disk_cap(tmp_path: Path) -> None:
+    code = (
+        "import os, time\nend = time.monotonic() + 1.5\nn = 0\n"
+        "while time.monotonic() < end:\n"
+        "    n += 1; open('new', 'wb').write(bytes(2**20)); os.replace('new', 'kept')\n"
+        "    os.truncate('kept', 2**20 * 3); time.sleep(0.01)\n"  # a hole takes no space
+        "print(n > 20)"
+    )
+    ended, lines = run_code(tmp_path, code, make_spec(disk_mb=5))
+    assert (ended.reason, text_of(lines)) == ("exited", ["True"])
+
+
+def test_protocol_lines_do_not_keep_the_caps_from_being_looked_at(tmp_path: Path) -> None:
+    code = f"import time\nfor _ in range(300): print({PROTOCOL!r}); time.sleep(0.02)"
+    ended, _ = run_code(tmp_path, code, make_spec(timeout_s=0.5))
+    assert ended.reason == "timeout"
+    assert ended.wall_s is not None
+    assert ended.wall_s < 5
 
 
 def test_process_cap(tmp_path: Path) -> None:

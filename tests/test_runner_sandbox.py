@@ -9,6 +9,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import venv
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,31 @@ def test_sandbox_shows_the_work_folder_and_little_else(
 def test_sandbox_finds_the_interpreters_own_packages(tmp_path: Path) -> None:
     _, lines = run_code(tmp_path, "import pytest\nprint(pytest.__version__)")
     assert text_of(lines) == [pytest.__version__]
+
+
+def test_sandbox_hides_the_same_packages_of_another_interpreter(tmp_path: Path) -> None:
+    venv.create(tmp_path / "other", symlinks=True)
+    python = sandbox.interpreter(str(tmp_path / "other" / "bin" / "python"))
+    packages = python.packages[0]
+    for name in ("email", "kept"):
+        (packages / name).mkdir()
+        (packages / name / "__init__.py").write_text(f"print({name!r})")
+    (packages / "secret.py").write_text("print('secret')")
+    hidden = [str(Path(email.__file__).parent), "/no/such/folder/secret.py"]
+    code = (
+        "import pathlib, sys\n"
+        "for path in sorted(pathlib.Path(sys.argv[1]).rglob('*.py')): print(path.name)\n"
+        "import kept, secret\n"
+    )
+    (tmp_path / "work").mkdir()
+    mounts = sandbox.Mounts(tmp_path / "work", {}, hidden)
+    words = sandbox.wrap(sandbox.find_bwrap(), python, mounts, make_spec())
+    answer = subprocess.run(
+        [*words, "--", str(python.executable), "-c", code, str(packages)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert answer.stdout == "__init__.py\nsecret.py\nkept\n"  # the name stays, not the text
+    assert "No module named 'secret'" in answer.stderr
 
 
 def test_sandbox_refuses_writes_outside_and_large_files(tmp_path: Path) -> None:

@@ -76,6 +76,23 @@ def test_probes_are_windows_of_the_holdout_and_differ_between_sets(nano_shards: 
     assert not np.array_equal(first, second)
 
 
+def test_no_context_holds_the_target_of_another(nano_shards: Path) -> None:
+    folder = nano_shards / "shards/nano/private"
+    holdout = tokenize.read_shard(folder / "holdout_000000.bin")
+    for index in range(3):
+        contexts = np.load(folder / f"probes/set_{index:02d}/contexts.npy")
+        targets = np.load(folder / f"probes/set_{index:02d}/targets.npy")
+        windows = np.lib.stride_tricks.sliding_window_view(holdout, 17)
+        places: dict[bytes, list[int]] = {}
+        for at, window in enumerate(windows):
+            places.setdefault(window.tobytes(), []).append(at)
+        rows = zip(contexts, targets, strict=True)
+        starts = [places[np.append(row, target).tobytes()] for row, target in rows]
+        # A window may stand in the text more than once; one grid must explain all of them.
+        grids = set.intersection(*({at % 17 for at in found} for found in starts))
+        assert grids
+
+
 def test_too_small_a_corpus_is_an_error(tmp_path: Path) -> None:
     documents = tmp_path / "documents.jsonl"
     documents.write_text('{"id": "a", "split": "train", "text": "x"}\n')

@@ -14,6 +14,7 @@ import pytest
 
 from speedrun import files, schema
 from speedrun.files import SpeedrunError
+from speedrun.runner import sandbox
 from speedrun.schema import RunExit, TrainSpec
 from speedrun.stages import train as stage
 
@@ -110,6 +111,46 @@ def test_missing_entry_is_an_outcome_without_a_run(bench: Bench) -> None:
     ended = bench.train(None)
     assert (ended.ran, ended.reason) == (False, "not_run: solution has no train.py")
     assert bench.lines() == []
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+@pytest.mark.parametrize("make", ["write_text", "mkdir", "symlink_to"])
+def test_solution_that_brings_data_along_is_not_run(bench: Bench, kind: str, make: str) -> None:
+    arguments = {"write_text": ["x"], "mkdir": [], "symlink_to": ["nowhere"]}[make]
+    getattr(bench.solution / "data", make)(*arguments)
+    ended = bench.train("print('x')", sandbox=kind)
+    assert ended.ran is False
+    assert ended.reason == "not_run: solution holds data/, which the harness provides"
+
+
+@pytest.mark.parametrize("name", ["python", "torch"])
+def test_run_of_an_older_interpreter_or_torch_is_made_anew(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    changes = {"trainer": "simulated", "environment": {"SIMULATED_TARGET": "3.5"}}
+    real, simulated = bench.train(CHANCE).key, bench.train(CHANCE, **changes).key
+    now = sandbox.interpreter()
+    if name == "python":
+        then = dataclasses.replace(now, version="3.0.1")
+    else:
+        package = bench.folder / "site-packages" / "torch-0.1.dist-info"
+        package.mkdir(parents=True)
+        (package / "METADATA").write_text("Metadata-Version: 2.1\nName: torch\nVersion: 0.1\n")
+        then = dataclasses.replace(now, packages=(package.parent, *now.packages))
+        assert then.version_of("torch") == "0.1"
+    monkeypatch.setattr(sandbox, "interpreter", lambda python="": then)
+    assert bench.train(CHANCE, **changes).key == simulated
+    assert bench.train(CHANCE).key != real
+
+
+def test_deep_and_locked_folders_are_removed(bench: Bench) -> None:
+    code = (
+        "import os\nos.mkdir('locked'); open('locked/x', 'w'); os.chmod('locked', 0)\n"
+        "for _ in range(1500): os.mkdir('d'); os.chdir('d')\n"
+    )
+    assert bench.train(code).exit_code == 0
+    prefix = f"speedrun-{files.digest_text(str(bench.out.resolve()))[:16]}-"
+    assert not list(Path(tempfile.gettempdir()).glob(f"{prefix}*"))
 
 
 def test_refusal_of_the_coder_is_passed_on(bench: Bench) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 import workflow_runs
+from speedrun.adapters import workflow as jobs
 from workflow_runs import REPORT, REPOSITORY, planned, run, stable_files
 
 pytestmark = pytest.mark.dag
@@ -25,6 +29,7 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("undisturbed")
     done = run(folder, "-c2", PAGE, overrides=SIMULATED)
     assert done.returncode == 0, done.stderr[-3000:]
+    assert "report: results/nano/report/index.html" in done.stdout
     return folder
 
 
@@ -39,9 +44,11 @@ def test_the_main_job_plans_every_stage(tmp_path: Path) -> None:
     }
 
 
-def test_the_slurm_profile_plans_as_typed_at_the_root() -> None:
-    done = run(REPOSITORY, "--profile", "slurm", "-n", sweep="quickstart")
+def test_the_slurm_profile_plans_as_typed_at_the_root(tmp_path: Path) -> None:
+    (tmp_path / "slurm").symlink_to(REPOSITORY / "slurm")
+    done = run(tmp_path, "--profile", "slurm", "-n", sweep="quickstart")
     assert done.returncode == 0, done.stderr[-2000:]
+    assert planned(done.stdout + done.stderr)["train"] > 0
 
 
 @pytest.mark.parametrize(
@@ -52,6 +59,7 @@ def test_the_slurm_profile_plans_as_typed_at_the_root() -> None:
         ("nano", ["tasks=[r01-r03]"], "unknown task 'r01-r03'; nearest is"),
         ("nano", ["track.records=[r01,r09]"], "r09/train.py is missing"),
         ("nano", ["+arms.told={coder: 'null', hints: l3}"], "hints: l3 of task nano/r01-r02"),
+        ("nano", ["seeds=3"], "seeds must be a list"),
     ],
 )
 def test_a_wrong_name_ends_in_one_line_before_any_job(
@@ -101,6 +109,10 @@ def test_a_killed_run_finishes_with_the_same_bytes(simulated: Path, tmp_path: Pa
         ("embedder=minilm", {"similarity": 2, "score": 2, "report": 1}),
         ("audit.equivalence_margin=0.2", {"audit": 2, "score": 2, "report": 1}),
         ("+arms.again={coder: 'null'}", {"generate": 2, "train": 2, "analyze": 2, "audit": 2}),
+        (
+            "+arms.told={coder: 'null', hints: l1}",
+            {"generate": 2, "train": 2, "analyze": 2, "audit": 2, "task": 0},
+        ),
         ("seeds=[0,1]", {"generate": 8, "train": 8, "analyze": 8, "task": 0, "tokenize": 0}),
     ],
 )
@@ -116,18 +128,51 @@ def test_an_override_reruns_only_what_it_touches(
     assert not untouched & set(jobs)
 
 
-def test_two_workflows_in_one_folder_are_refused(tmp_path: Path) -> None:
-    import fcntl
-
+@pytest.mark.parametrize("arguments", [("-c1", PAGE), ("-n", PAGE), ("--lint",)])
+def test_two_workflows_that_plan_in_one_folder_are_refused(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
     lock = tmp_path / "results" / ".lock"
     lock.parent.mkdir()
     with lock.open("w") as file:
         file.write("4242")
         file.flush()
         fcntl.flock(file, fcntl.LOCK_EX)
-        done = run(tmp_path, "-c1", PAGE)
+        done = run(tmp_path, *arguments)
     assert done.returncode != 0
-    assert "another workflow (process 4242) runs in this folder" in done.stderr
+    assert "speedrun: another workflow (process 4242) runs in this folder" in done.stderr
+    assert [path.name for path in (tmp_path / "results").iterdir()] == [".lock"]
+
+
+@pytest.mark.parametrize("arguments", [("-n", PAGE), ("--lint",)])
+def test_what_runs_no_job_plans_without_the_lock(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    run(tmp_path, *arguments)
+    assert (tmp_path / "results/nano/plan.json").is_file()
+    assert not (tmp_path / "results/.lock").exists()
+
+
+def test_a_partial_target_prints_no_old_table(tmp_path: Path) -> None:
+    table = tmp_path / "results/nano/report/table.txt"
+    table.parent.mkdir(parents=True)
+    table.write_text("a table of yesterday")
+    os.utime(table, (time.time() - 86400,) * 2)
+    done = run(tmp_path, "-c1", "results/records/nano/r01/records.record.json")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "yesterday" not in done.stdout + done.stderr
+
+
+def test_a_table_is_new_once_it_is_made_or_published(tmp_path: Path) -> None:
+    table, published = tmp_path / "table.txt", tmp_path / "published.json"
+    started_s = time.time()
+    assert not jobs.made_since(started_s, table, published)
+    table.touch()
+    os.utime(table, (started_s - 60,) * 2)
+    assert not jobs.made_since(started_s, table, published)
+    published.touch()
+    os.utime(published, (started_s + 60,) * 2)
+    assert jobs.made_since(started_s, table, published)
 
 
 def test_the_public_side_is_all_that_generate_and_train_are_given(simulated: Path) -> None:
@@ -152,8 +197,8 @@ def test_plan_json_tells_the_whole_sweep(simulated: Path) -> None:
     assert REPOSITORY.name not in json.dumps(plan["trials"])
 
 
-def test_snakemake_finds_nothing_to_lint_but_our_one_environment() -> None:
+def test_snakemake_finds_nothing_to_lint_but_our_one_environment(tmp_path: Path) -> None:
     """The rules share one environment, requirements.txt; all other lints are mended."""
-    done = run(REPOSITORY, "--lint", sweep="quickstart")
+    done = run(tmp_path, "--lint", sweep="quickstart")
     found = {line.strip() for line in (done.stdout + done.stderr).splitlines() if "    * " in line}
     assert found == {"* Specify a conda environment or container for each rule.:"}

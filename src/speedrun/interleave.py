@@ -3,7 +3,8 @@
 A block is ``rounds`` rounds. A round runs every member once, in a random order fixed by the
 seed, all on one CPU and with one training seed. Rounds are dealt to lanes that run side by
 side, each pinned to a CPU of its own. Every finished run is kept in the store under its own
-key, so that a killed block goes on where it stopped.
+key, so that a killed block goes on where it stopped. Neither lanes nor CPU are part of that key:
+a timing paid for is used by a run with fewer lanes too.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Timing:
     val_loss: float | None
     probe_difference: float | None
     device_seconds: float | None
+    after_clock_s: float | None = None  # CPU seconds after the last protocol line; clock "cpu" only
 
     @property
     def failed(self) -> bool:
@@ -106,7 +108,7 @@ def plan_block(
     usable = sorted(os.sched_getaffinity(0)) if cpus is None else list(cpus)
     lanes = max(1, min(lanes, len(usable), rounds))
     identities = [[item.name, item.digest] for item in members]
-    digest = files.digest_value([identities, entry, rounds, lanes, seed, spec_digest])
+    digest = files.digest_value([identities, entry, rounds, seed, spec_digest])
     planned = [
         Round(i, i % lanes, usable[i % lanes], *_draw(members, seed, i)) for i in range(rounds)
     ]
@@ -172,8 +174,8 @@ def _line(timing: Timing, rounds: int) -> str:
 
 
 def retiming_key(block: Block, turn: Round, one: Member) -> str:
-    """Return the store key of one run: block, member, round and CPU."""
-    return files.digest_value([block.digest, one.name, one.digest, turn.index, turn.cpu])
+    """Return the store key of one run: block, member and round."""
+    return files.digest_value([block.digest, one.name, one.digest, turn.index])
 
 
 def _run_once(
@@ -203,6 +205,7 @@ def _timing(
     run_exit: schema.RunExit,
     analysis: schema.Analysis,
 ) -> Timing:
+    time_s = _clock(track, run_exit, analysis)
     return Timing(
         round=turn.index,
         member=one.name,
@@ -210,10 +213,11 @@ def _timing(
         seed=turn.seed,
         outcome=analysis.outcome,
         reason=analysis.reason,
-        time_s=_clock(track, run_exit, analysis),
+        time_s=time_s,
         val_loss=analysis.val_loss,
         probe_difference=None if analysis.probes is None else analysis.probes.difference,
         device_seconds=analysis.device_seconds,
+        after_clock_s=_after_clock_s(track, run_exit, time_s),
     )
 
 
@@ -228,3 +232,12 @@ def _clock(
     if track.clock == "cpu":
         return run_exit.cpu_s
     return None if analysis.train_time_ms is None else analysis.train_time_ms / 1000
+
+
+def _after_clock_s(
+    track: schema.TrackSpec, run_exit: schema.RunExit, time_s: float | None
+) -> float | None:
+    """Return the CPU seconds of the whole tree that its clock, stopped by then, does not show."""
+    if track.clock != "cpu" or time_s is None or run_exit.cpu_total_s is None:
+        return None
+    return run_exit.cpu_total_s - time_s

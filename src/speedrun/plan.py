@@ -16,6 +16,7 @@ from speedrun import files, specs
 from speedrun.files import SpeedrunError
 
 RESULTS = "results"
+ARM_NAME = r"[a-z0-9_+]+"  # a folder's name, and a wildcard of the workflow
 STAGE_SECTIONS = {"audit": "audit", "similarity": "embedder", "judge": "judge", "score": "audit"}
 
 
@@ -47,21 +48,22 @@ def chain(records: list[str]) -> list[Task]:
 
 
 def choose_tasks(records: list[str], wanted: list[str] | str) -> list[Task]:
-    """Return the tasks that a sweep names (``all`` for the whole chain), in the chain's order.
+    """Return the tasks that a sweep names (one name, a list, or ``all``), in the chain's order.
 
     Errors: an unknown task is a SpeedrunError that names the nearest one.
     """
     known = {task.name: task for task in chain(records)}
     if wanted == "all":
         return list(known.values())
-    for name in wanted:
+    names = [wanted] if isinstance(wanted, str) else wanted
+    for name in names:
         if name not in known:
             close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
             raise SpeedrunError(
                 f"config: unknown task {name!r}; nearest is {close[0]!r} "
                 f"(valid: {', '.join(known)}, or all)"
             )
-    return [task for name, task in known.items() if name in wanted]
+    return [task for name, task in known.items() if name in names]
 
 
 def trials(config: dict[str, Any]) -> list[Trial]:

@@ -65,6 +65,7 @@ class TrainSpec:
     python: str = ""  # interpreter that runs the candidate; "" is the harness's own
     environment: dict[str, str] = field(default_factory=dict)
     hidden: list[str] = field(default_factory=list)  # paths made empty inside the sandbox
+    disk_mb: int = 1024  # all that a candidate may keep in its work folder
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class RunExit:
     """run/exit.json: what the harness saw of one run. ``ran`` False: there was nothing to run."""
 
     ran: bool
-    reason: str  # "exited", "timeout", "oom", "output_flood", "not_run: <why>"
+    reason: str  # "exited", "not_run: <why>", or a cap: "timeout", "oom", "disk_flood", ...
     exit_code: int | None = None
     signal: int | None = None
     wall_s: float | None = None

@@ -27,6 +27,7 @@ TRAIN_KEYS = (
     "memory_mb",
     "output_mb",
     "file_mb",
+    "disk_mb",
     "processes",
     "threads",
     "sandbox",

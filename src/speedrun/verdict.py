@@ -1,7 +1,9 @@
 """The audit's rules: what a winner's re-timings must show, and the sentences that say so.
 
 The speedrun's own rule is statistical: the mean loss over the runs is <= the target at a small
-p. The probe rule guards the loss itself; both take timings and return plain JSON values.
+p. The probe rule guards the printed loss, the late rule the clock: a program whose clock has
+stopped may answer its probes, but not train on for them. All compare a winner with the two
+records of the same round, take timings and return plain JSON values.
 """
 
 from __future__ import annotations
@@ -13,66 +15,125 @@ from speedrun import stats
 from speedrun.interleave import Timing
 
 START, TARGET = "start", "target"
-POOLED_PROBE_SHARE = 0.5  # of the track's tolerance for one run
-POOLED_PROBE_CONFIDENCE = 0.99
+PROBE_CONFIDENCE = 0.99
+# nats per token. The records of a chain differ by up to 0.05 in their means over rounds, with a
+# standard deviation of 0.02 to 0.05 a round: what is surely above this is no honest print.
+PROBE_EXCESS_MAX = 0.05
+# The exit of the interpreter and the probes cost an honest run 1 to 2.8 CPU s on the micro track;
+# over four rounds on a busy machine an honest winner's mean was up to 0.54 s (25 %) above them.
+# Both limits must be passed: the first spares tracks whose probes cost milliseconds, the second
+# those whose probes cost seconds.
+LATE_EXCESS_MAX_S = 0.5
+LATE_EXCESS_MAX_SHARE = 0.3
 
 
-def loss_rule(runs: Sequence[Timing], target_loss: float) -> dict[str, Any]:
-    """Return n, mean loss and the one-sided p that it is <= the target; p None: no evidence."""
-    losses = [run.val_loss for run in runs if run.val_loss is not None and not run.failed]
-    if not losses:
-        return {"n": 0, "mean": None, "p": None}
-    mean = stats.summarise(losses).mean
-    return {"n": len(losses), "mean": mean, "p": stats.mean_below(losses, target_loss)}
+def loss_rule(runs: Sequence[Timing], target_loss: float, correction: float) -> dict[str, Any]:
+    """Return n, mean loss and the one-sided p that it is <= the target; p None: no evidence.
+
+    ``correction`` (nats, >= 0, the probe rule's) is added to every printed loss first.
+    """
+    printed = [run.val_loss for run in runs if run.val_loss is not None and not run.failed]
+    if not printed:
+        return {"n": 0, "mean": None, "printed_mean": None, "p": None}
+    losses = [loss + correction for loss in printed]
+    means = {"mean": _mean(losses), "printed_mean": _mean(printed)}
+    return {"n": len(losses), **means, "p": stats.mean_below(losses, target_loss)}
 
 
-def probe_rule(
-    runs: Sequence[Timing], timings: Sequence[Timing], tolerance: float
-) -> dict[str, Any]:
-    """Return the mean excess of the winner's probe difference over the records', and its limit."""
-    excess = [value for run in runs if (value := _excess(run, timings)) is not None]
-    limit = tolerance * POOLED_PROBE_SHARE
+def probe_rule(runs: Sequence[Timing], timings: Sequence[Timing]) -> dict[str, Any]:
+    """Return by how much the winner's print is surely too low, in nats per token.
+
+    A round's excess is the winner's probe difference less the mean of the records', whose noise
+    it shares. ``correction`` is the part of the mean excess above its own 99 % noise. One round
+    shows no noise and so proves nothing; a block without probes (simulated runs) passes.
+    """
+    excess = [value for run in runs if (value := _probe_excess(run, timings)) is not None]
+    base = {"n": len(excess), "limit": PROBE_EXCESS_MAX}
     if not excess:
-        return {"n": 0, "mean_excess": None, "lower_bound": None, "limit": limit, "ok": True}
-    low = stats.mean_lower_bound(excess, POOLED_PROBE_CONFIDENCE)
-    mean = stats.summarise(excess).mean
-    ok = low is None or low <= limit
-    return {"n": len(excess), "mean_excess": mean, "lower_bound": low, "limit": limit, "ok": ok}
+        unprobed = all(timing.probe_difference is None for timing in timings)
+        return {**base, "mean_excess": None, "lower_bound": None, "correction": 0.0, "ok": unprobed}
+    low = stats.mean_lower_bound(excess, PROBE_CONFIDENCE)
+    return {
+        **base,
+        "mean_excess": _mean(excess),
+        "lower_bound": low,
+        "correction": max(0.0, low or 0.0),
+        "ok": low is not None and low <= PROBE_EXCESS_MAX,
+    }
 
 
-def _excess(run: Timing, timings: Sequence[Timing]) -> float | None:
-    records = [
-        timing.probe_difference
-        for timing in timings
-        if timing.member in (START, TARGET)
-        and timing.round == run.round
-        and timing.probe_difference is not None
+def late_rule(runs: Sequence[Timing], timings: Sequence[Timing]) -> dict[str, Any]:
+    """Return the winner's mean CPU seconds after its last protocol line beside the records'.
+
+    Each round's yardstick is the slower of its start and target; all three are of that round.
+    """
+    pairs = [
+        (run.after_clock_s, max(records))
+        for run in runs
+        if run.after_clock_s is not None and (records := _records(run, timings, "after_clock_s"))
     ]
+    if not pairs:
+        return {"n": 0, "mean_s": None, "records_s": None, "excess_s": None, "ok": True}
+    mean, yardstick = (_mean(values) for values in zip(*pairs, strict=True))
+    excess = mean - yardstick
+    late = excess > LATE_EXCESS_MAX_S and excess > LATE_EXCESS_MAX_SHARE * yardstick
+    found = {"mean_s": mean, "records_s": yardstick, "excess_s": excess}
+    return {"n": len(pairs), **found, "ok": not late}
+
+
+def _mean(values: Sequence[float]) -> float:
+    return stats.summarise(values).mean
+
+
+def _records(run: Timing, timings: Sequence[Timing], name: str) -> list[float]:
+    """Return one measured value of start and target in the round of ``run``."""
+    found = [
+        getattr(timing, name)
+        for timing in timings
+        if timing.member in (START, TARGET) and timing.round == run.round
+    ]
+    return [value for value in found if value is not None]
+
+
+def _probe_excess(run: Timing, timings: Sequence[Timing]) -> float | None:
+    records = _records(run, timings, "probe_difference")
     if run.probe_difference is None or not records:
         return None
-    return run.probe_difference - stats.summarise(records).mean
+    return run.probe_difference - _mean(records)
 
 
 def judge(
     runs: Sequence[Timing], measured: dict[str, Any], loss_p_max: float
 ) -> tuple[str, list[str]]:
-    """Return the verdict of the module's rule and the sentences that support it."""
+    """Return the verdict and the sentences that support it, those against the winner first."""
     failures = [f"round {run.round + 1}: {run.outcome}: {run.reason}" for run in runs if run.failed]
+    loss, probes, late = measured["loss"], measured["probes"], measured["late"]
+    if not late["ok"]:
+        failures.append(_late_sentence(late))
     if failures:
         return "failed", failures
-    loss, probes = measured["loss"], measured["probes"]
     loss_ok = loss["p"] is not None and loss["p"] < loss_p_max
-    evidence = [_loss_sentence(loss, loss_p_max), _probe_sentence(probes), _time_sentence(measured)]
-    verdict = "confirmed" if loss_ok and probes["ok"] else "not_confirmed"
-    return verdict, evidence
+    checks = [
+        (loss_ok, _loss_sentence(loss, probes["correction"], loss_p_max)),
+        (probes["ok"], _probe_sentence(probes)),
+        (True, _late_sentence(late)),
+        (True, _time_sentence(measured)),
+    ]
+    evidence = [sentence for _, sentence in sorted(checks, key=lambda check: check[0])]
+    return "confirmed" if loss_ok and probes["ok"] else "not_confirmed", evidence
 
 
-def _loss_sentence(loss: dict[str, Any], loss_p_max: float) -> str:
+def _loss_sentence(loss: dict[str, Any], correction: float, loss_p_max: float) -> str:
     if loss["p"] is None:
         return f"the losses of {loss['n']} runs have no spread to test (seed ignored, or n < 2)"
     relation = "<" if loss["p"] < loss_p_max else ">="
+    corrected = (
+        f" (printed {loss['printed_mean']:.4f}, {correction:.4f} added for the probes)"
+        if correction
+        else ""
+    )
     return (
-        f"mean loss {loss['mean']:.4f} over {loss['n']} runs is below the target at "
+        f"mean loss {loss['mean']:.4f}{corrected} over {loss['n']} runs is below the target at "
         f"p = {loss['p']:.2g} {relation} {loss_p_max:g}"
     )
 
@@ -80,11 +141,30 @@ def _loss_sentence(loss: dict[str, Any], loss_p_max: float) -> str:
 def _probe_sentence(probes: dict[str, Any]) -> str:
     if not probes["n"]:
         return "no probe answers to compare"
+    excess = (
+        f"probe loss exceeds the printed loss by {probes['mean_excess']:+.4f} more than the "
+        f"records'"
+    )
+    if probes["lower_bound"] is None:
+        return f"{excess} in one round, whose noise is unknown: two rounds are needed"
     state = "within" if probes["ok"] else "above"
     return (
-        f"probe loss exceeds the printed loss by {probes['mean_excess']:+.4f} more than the "
-        f"records' over {probes['n']} rounds, {state} the limit {probes['limit']:.3f}"
+        f"{excess} over {probes['n']} rounds, surely by {probes['lower_bound']:+.4f}, "
+        f"{state} the limit {probes['limit']:g}"
     )
+
+
+def _late_sentence(late: dict[str, Any]) -> str:
+    if not late["n"]:
+        return "no CPU seconds known after the last protocol line"
+    figures = (
+        f"{late['mean_s']:.2f} CPU s after the last protocol line, the records "
+        f"{late['records_s']:.2f}, mean of {late['n']} rounds"
+    )
+    if late["ok"]:
+        return f"used {figures}"
+    limits = f"allowed {LATE_EXCESS_MAX_S:g} s or {LATE_EXCESS_MAX_SHARE:.0%} more"
+    return f"works after the clock: {figures}, {limits}"
 
 
 def _time_sentence(measured: dict[str, Any]) -> str:

@@ -5,14 +5,14 @@ its stage's rule, so raising it here reruns that stage and what depends on it.
 """
 
 CORPUS = 1
-TOKENIZE = 1
+TOKENIZE = 2
 TASK = 1
 GENERATE = 1
 TRAIN = 1
 ANALYZE = 1
 SIMILARITY = 1
 JUDGE = 1
-AUDIT = 1
+AUDIT = 2
 SCORE = 1
 REPORT = 1
 PUBLISH = 1

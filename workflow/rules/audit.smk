@@ -11,8 +11,8 @@ rule audit:
         record=f"results/{SWEEP}/audit/{{track}}/{{task}}.audit.record.json",
     log:
         task_log("audit"),
-    # The whole machine: nothing may run beside a timed block but its own lanes.
-    threads: CONFIG["audit"]["lanes"] * CONFIG["hardware"]["threads"]
+    # One core a lane: nothing may run beside a timed block but its own lanes.
+    threads: CONFIG["audit"]["lanes"]
     resources:
         **specs.gpu(CONFIG),
         mem_mb=CONFIG["hardware"]["memory_mb"] * CONFIG["audit"]["lanes"],

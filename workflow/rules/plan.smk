@@ -1,5 +1,6 @@
 # From Hydra's values to names: what this invocation will make. No job runs here.
 import sys
+import time
 from pathlib import Path
 
 REPOSITORY = Path(workflow.basedir)
@@ -16,11 +17,14 @@ try:
         sweeps.as_overrides(config.get("overrides", [])),
     )
     sweeps.check_inputs(REPOSITORY, CONFIG)
-    if workflow.is_main_process and not workflow.dryrun:
-        jobs.lock(Path("results/.lock"))
+    if workflow.is_main_process:
+        # Without an executor (lint, --summary, --dag) and in a dry run, no job runs.
+        runs = workflow.executor_plugin is not None and not workflow.dryrun
+        (jobs.lock if runs else jobs.check_free)(Path("results/.lock"))
 except files.SpeedrunError as error:
     sys.exit(f"speedrun: {error}")
 
+STARTED_S = time.time()
 SWEEP = CONFIG["name"]
 TRACK = CONFIG["track"]["name"]
 CORPUS = CONFIG["corpus"]["name"]
@@ -96,7 +100,9 @@ def analyses_of(task):
 
 
 def show_table():
+    """Print the table if this workflow made or published it: a partial target did neither."""
     table = Path(f"results/{SWEEP}/report/table.txt")
-    if table.is_file():
+    published = Path(f"results/{SWEEP}/publish/published.json")
+    if table.is_file() and jobs.made_since(STARTED_S, table, published):
         print(table.read_text(encoding="utf-8"))
         print(f"report: results/{SWEEP}/report/index.html    MLflow: make ui")

@@ -13,7 +13,6 @@ rule task:
         "results/logs/task/{track}/{task}.log",
     params:
         spec=lambda wildcards: as_json(specs.task(CONFIG, wildcards.task)),
-        levels=specs.hint_levels(CONFIG),
         hints=lambda wildcards: str(
             REPOSITORY / "hints" / wildcards.track / wildcards.task
         ),
@@ -23,6 +22,6 @@ rule task:
     shell:
         "speedrun task --spec {params.spec:q} --rules {input.rules:q}"
         " --records results/records/{wildcards.track}"
-        " --hints {params.hints:q} --levels {params.levels:q}"
+        " --hints {params.hints:q}"
         " --out results/tasks/{wildcards.track}/{wildcards.task}"
         " 2>&1 | tee {log}"

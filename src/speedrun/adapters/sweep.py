@@ -6,79 +6,57 @@ import json
 from pathlib import Path
 from typing import Any
 
-from speedrun import files, plan
-from speedrun.adapters import hydra_config
+from speedrun import files, plan, specs
+from speedrun.adapters import arms, hydra_config
 from speedrun.files import SpeedrunError
+from speedrun.stages.task import HINT_FILES
 
-ARM_KEYS = ("coder", "hints", "model", "scaffold", "mode")
+COUNTS = (("references", "runs"), ("audit", "rounds"), ("audit", "lanes"))
 
 
 def load(config_folder: Path, sweep: str, overrides: list[str]) -> dict[str, Any]:
     """Return the configuration of a sweep with ``arms`` resolved to plain values.
 
-    Errors: SpeedrunError in one line, naming the nearest valid name.
+    Errors: SpeedrunError in one line, naming the nearest valid name, or the key of a bad value.
     """
     config = hydra_config.load(config_folder, sweep, overrides)
-    arms = {
-        str(name): resolve_arm(config_folder, config, str(name), dict(arm or {}))
+    _check_values(config)
+    resolved = {
+        str(name): arms.resolve(config_folder, config, str(name), arm)
         for name, arm in config["arms"].items()
     }
     plan.choose_tasks(config["track"]["records"], config["tasks"])
     judge = dict(config["judge"])
     if "model" in judge:
         judge["model"] = hydra_config.option(config_folder, "model", judge["model"])
-    return {**config, "arms": arms, "judge": judge}
+    return {**config, "arms": resolved, "judge": judge}
 
 
-def resolve_arm(
-    config_folder: Path, config: dict[str, Any], name: str, arm: dict[str, Any]
-) -> dict[str, Any]:
-    """Return an arm's slice: coder, hints, model and scaffold as values, and its node budget."""
-    for key in arm:
-        if key not in ARM_KEYS:
-            raise SpeedrunError(
-                f"config: unknown key {key!r} in arm {name!r}{hydra_config.nearest(key, ARM_KEYS)}"
-            )
-    coder = _coder(config_folder, name, arm.get("coder", "null"))
-    scaffold = _scaffold(config_folder, config["scaffold"], arm.get("scaffold", {}))
-    budget = int(scaffold.pop("n_nodes"))
-    most = coder.pop("max_nodes", None)
-    return {
-        "coder": coder,
-        "hints": hydra_config.option(config_folder, "hints", str(arm.get("hints", "none")))[
-            "levels"
-        ],
-        "model": hydra_config.option(config_folder, "model", str(arm.get("model", "none"))),
-        "scaffold": scaffold,
-        "mode": str(arm.get("mode", "reproduce")),
-        "n_nodes": min(budget, most) if most else budget,
-    }
+def _check_values(config: dict[str, Any]) -> None:
+    """Refuse, in one line that names the key, what no job could work with."""
+    for section, key in COUNTS:
+        arms.check_count(config[section][key], f"{section}.{key}")
+    arms.check_scaffold(config["scaffold"], "scaffold")
+    if not isinstance(config["arms"], dict) or not config["arms"]:
+        raise SpeedrunError(f"config: arms must name at least one arm, got {config['arms']!r}")
+    _check_seeds(config["seeds"])
+    tasks = config["tasks"]
+    if not tasks or not (isinstance(tasks, str) or _all_are(tasks, str)):
+        raise SpeedrunError(
+            f"config: tasks must be one name, a list of names, or all, got {tasks!r}"
+        )
 
 
-def _coder(config_folder: Path, arm: str, wanted: str | dict[str, Any]) -> dict[str, Any]:
-    """Return an arm's coder: by name, or by name with values of its own over the option's."""
-    changed = {"name": wanted} if isinstance(wanted, str) else dict(wanted)
-    chosen = hydra_config.option(config_folder, "coder", str(changed.get("name")))
-    for key in changed:
-        if key not in chosen:
-            raise SpeedrunError(
-                f"config: unknown key {key!r} in the coder of arm {arm!r}"
-                f"{hydra_config.nearest(key, chosen)}"
-            )
-    return {**chosen, **changed}
+def _check_seeds(seeds: Any) -> None:
+    if not seeds or not _all_are(seeds, int) or min(seeds) < 0 or len(set(seeds)) < len(seeds):
+        raise SpeedrunError(
+            "config: seeds must be a list of different whole numbers from 0, such as seeds=[0,1], "
+            f"got {seeds!r}"
+        )
 
 
-def _scaffold(
-    config_folder: Path, default: dict[str, Any], wanted: str | dict[str, Any]
-) -> dict[str, Any]:
-    """Return an arm's scaffold: another one by name, or values over the sweep's own.
-
-    The budget stays the sweep's, unless the arm gives its own n_nodes.
-    """
-    if isinstance(wanted, str):
-        chosen = hydra_config.option(config_folder, "scaffold", wanted)
-        return {**chosen, "n_nodes": default["n_nodes"]}
-    return {**default, **wanted}
+def _all_are(values: Any, kind: type) -> bool:
+    return isinstance(values, list) and all(type(value) is kind for value in values)
 
 
 def as_overrides(value: Any) -> list[str]:
@@ -102,15 +80,21 @@ def check_inputs(repository: Path, config: dict[str, Any]) -> None:
     tasks = plan.choose_tasks(config["track"]["records"], config["tasks"])
     for record in sorted({name for task in tasks for name in (task.start, task.target)}):
         _require(repository / "tracks" / track / "records" / record / config["track"]["entry"])
-    levels = {level for arm in config["arms"].values() for level in arm["hints"]}
     for task in tasks:
-        for level in sorted(levels):
-            folder = repository / "hints" / track / task.name
-            if not list(folder.glob(f"{level}_*.md")):
-                raise SpeedrunError(
-                    f"hints: {level} of task {track}/{task.name} is missing: write "
-                    f"hints/{track}/{task.name}/{level}_*.md, or choose other hints for the arms"
-                )
+        for level in specs.hint_levels(config):
+            _require_hint(repository, f"{track}/{task.name}", level)
+
+
+def _require_hint(repository: Path, task: str, level: str) -> None:
+    if level not in HINT_FILES:
+        raise SpeedrunError(f"hints: no level {level!r}{hydra_config.nearest(level, HINT_FILES)}")
+    name = f"hints/{task}/{HINT_FILES[level]}"
+    path = repository / name
+    if not path.is_file() or not path.read_text(encoding="utf-8").strip():
+        raise SpeedrunError(
+            f"hints: {level} of task {task} is missing or empty: write {name}, "
+            "or choose other hints for the arms"
+        )
 
 
 def _require(path: Path) -> None:

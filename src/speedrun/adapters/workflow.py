@@ -20,18 +20,37 @@ def lock(path: Path) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+", encoding="utf-8")
+    _take(file, fcntl.LOCK_EX)
+    file.truncate(0)
+    file.write(str(os.getpid()))
+    file.flush()
+    _held.append(file)
+
+
+def check_free(path: Path) -> None:
+    """Raise lock's error if another workflow holds ``path``; take nothing and write nothing.
+
+    For what runs no job (dry runs, lint): it must not change the plan of a running workflow.
+    """
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
+            _take(file, fcntl.LOCK_SH)  # let go of as the file is closed
+
+
+def _take(file: TextIO, kind: int) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError as error:
         file.seek(0)
         raise SpeedrunError(
             f"another workflow (process {file.read().strip() or 'unknown'}) runs in this folder: "
             "wait for it, or start this one elsewhere with --directory"
         ) from error
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
-    _held.append(file)
+
+
+def made_since(started_s: float, *paths: Path) -> bool:
+    """Return whether one of the files is newer than ``started_s`` (epoch seconds)."""
+    return any(path.is_file() and path.stat().st_mtime >= started_s for path in paths)
 
 
 def prepare_jobs() -> None:

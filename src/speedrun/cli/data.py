@@ -47,6 +47,9 @@ def _add_records(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lanes", type=int, default=2, help="with --measure: rounds side by side")
     parser.add_argument("--repository", type=path, default=Path(), help="with --measure: its root")
     parser.add_argument(
+        "--fresh", action="store_true", help="with --measure: time every run again, reuse none"
+    )
+    parser.add_argument(
         "--write", action="store_true", help="with --measure: update each record.yaml"
     )
 

@@ -50,9 +50,9 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
         shards=(path, "results/shards/CORPUS"),
         manifest=(path, "manifest.json of the corpus"),
         spec=(json_value, "TrainSpec as JSON"),
-        lanes=(int, "rounds side by side, each on its own core"),
     )
     parser.add_argument("--store", type=path, default=STORE / "retimings", help="finished re-runs")
+    parser.add_argument("--lanes", type=int, help="rounds side by side; the plan's if absent")
 
 
 def product_record(stage: str, out: Path) -> Path:
@@ -102,8 +102,11 @@ def run_audit(given: argparse.Namespace) -> None:
     from speedrun.cli.measure import Bench
     from speedrun.stages import audit
 
+    if given.spec["threads"] != 1:
+        raise files.SpeedrunError("audit pins one core a lane: set hardware.threads=1")
     plan = trials.load(given.plan)
-    plan = dataclasses.replace(plan, audit=dataclasses.replace(plan.audit, lanes=given.lanes))
+    if given.lanes:  # fewer cores than the plan has lanes: the same rounds, fewer at a time
+        plan = dataclasses.replace(plan, audit=dataclasses.replace(plan.audit, lanes=given.lanes))
     bench = Bench(given.shards, given.manifest, given.spec, plan.track)
     with recorded("audit", product_record("audit", given.out)) as record:
         result = audit.audit_task(

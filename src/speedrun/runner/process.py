@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from speedrun.files import SpeedrunError
-from speedrun.runner import clock
+from speedrun.runner import clock, disk
 from speedrun.runner.log import Stamp, StampedLog
 from speedrun.runner.start import Command, preparation
 from speedrun.schema import RunExit, TrainSpec
@@ -22,6 +22,7 @@ INTERVAL_S = 0.1  # between two looks at the tree
 KILL_S = 30.0  # a killed tree that lives longer is stuck in the kernel
 CHUNK_BYTES = 65536
 DRAIN_CHUNKS = 64  # more than a pipe can hold
+OOM_SHARE = 0.9  # of the memory cap: a kill from outside above it was for memory
 SANDBOX_PROCESSES = 2  # bubblewrap itself, outside and as the first process inside
 RUN_VARIABLE = "SPEEDRUN_RUN"  # marks the processes of one run when there is no sandbox
 
@@ -50,7 +51,8 @@ class _Tree:
         self._token = os.urandom(16).hex()
         self._status = b""
         self._peak_rss_mb = 0.0
-        self._started_s = self._looked_s = time.monotonic()
+        self._started_s = self._checked_s = time.monotonic()
+        self._work = disk.WorkFolder(command.folder, spec.disk_mb)
         self._process, self._status_fd = self._start()
         self._clock = clock.TreeClock(self._process.pid)
         self._sample = self._clock.sample()
@@ -160,7 +162,6 @@ class _Tree:
         if not self._command.sandboxed:
             self._follow_orphans()
         self._sample = self._clock.sample()
-        self._looked_s = time.monotonic()
         self._peak_rss_mb = max(self._peak_rss_mb, self._sample.rss_mb)
 
     def _follow_orphans(self) -> None:
@@ -174,16 +175,19 @@ class _Tree:
     def _broken_cap(self) -> str | None:
         if self._log.flooded:
             return "output_flood"
-        if time.monotonic() - self._looked_s < INTERVAL_S:
+        if time.monotonic() - self._checked_s < INTERVAL_S:
             return None
+        self._checked_s = time.monotonic()
         self._look()
         self._demand_workflow()
+        living = [process.pid for process in self._sample.living]
         own = SANDBOX_PROCESSES if self._command.sandboxed else 0
         caps = {
             "timeout": self._elapsed_s() > self._spec.timeout_s,
             # Before memory: shared pages count once a process, so that a flood looks like both.
-            "process_flood": len(self._sample.living) > self._spec.processes + own,
+            "process_flood": len(living) > self._spec.processes + own,
             "oom": self._sample.rss_mb > self._spec.memory_mb,
+            "disk_flood": self._work.overfull(living),
         }
         return next((reason for reason, broken in caps.items() if broken), None)
 
@@ -229,7 +233,7 @@ class _Tree:
         code, number = self._exit(reason)
         return RunExit(
             ran=True,
-            reason=reason,
+            reason="oom" if self._killed_for_memory(reason, number) else reason,
             exit_code=code,
             signal=number,
             wall_s=round(self._elapsed_s(), 3),
@@ -240,8 +244,18 @@ class _Tree:
             output_truncated=self._log.flooded,
         )
 
+    def _killed_for_memory(self, reason: str, number: int | None) -> bool:
+        """Say whether the kernel was faster than our look at the memory."""
+        near_mb = OOM_SHARE * self._spec.memory_mb
+        killed = reason == "exited" and number == signal.SIGKILL
+        return killed and self._peak_rss_mb >= near_mb
+
     def _exit(self, reason: str) -> tuple[int | None, int | None]:
-        """Return exit code and signal; bubblewrap reports a signal as 128 + its number."""
+        """Return exit code and signal.
+
+        Bubblewrap reports a signal as 128 + its number; a script can exit with that code too,
+        so both are given then.
+        """
         if reason != "exited":
             return None, int(signal.SIGKILL)
         code = self._process.wait()

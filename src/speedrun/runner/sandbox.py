@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from speedrun.files import SpeedrunError
@@ -40,6 +41,13 @@ class Interpreter:
     prefix: Path
     base: Path
     packages: tuple[Path, ...]  # the folders that its own third-party packages are in
+    version: str = ""
+
+    def version_of(self, distribution: str) -> str:
+        """Return the version of an installed distribution, "absent" if there is none."""
+        folders = [str(folder) for folder in self.packages]
+        found = metadata.distributions(name=distribution, path=folders)
+        return next((item.version for item in found), "absent")
 
 
 @dataclass(frozen=True)
@@ -138,19 +146,20 @@ def _probe(bwrap: str) -> None:
 def interpreter(python: str = "") -> Interpreter:
     """Ask ``python`` ("" is our own) where it lives; -I keeps our environment out of the answer."""
     code = (
-        "import json, sys, sysconfig as s; print(json.dumps([sys.executable, sys.prefix, "
-        "sys.base_prefix, s.get_path('purelib'), s.get_path('platlib'), *sys.path]))"
+        "import json, platform, sys, sysconfig as s; print(json.dumps([platform.python_version(), "
+        "sys.executable, sys.prefix, sys.base_prefix, s.get_path('purelib'), "
+        "s.get_path('platlib'), *sys.path]))"
     )
     command = [python or sys.executable, "-I", "-c", code]
     try:
         answer = subprocess.run(
             command, check=True, capture_output=True, text=True, timeout=PROBE_S
         )
-        executable, prefix, base, *packages = json.loads(answer.stdout)
+        version, executable, prefix, base, *packages = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise SpeedrunError(f"the interpreter {command[0]} does not run: {error}") from error
-    own = tuple(Path(path) for path in packages if Path(path).name in PACKAGES)
-    return Interpreter(Path(executable), Path(prefix), Path(base), own)
+    own = dict.fromkeys(Path(path) for path in packages if Path(path).name in PACKAGES)
+    return Interpreter(Path(executable), Path(prefix), Path(base), tuple(own), version)
 
 
 def _namespaces() -> list[str]:
@@ -214,7 +223,8 @@ def _within(path: Path, folders: Sequence[Path]) -> bool:
 def _hidden(python: Interpreter, hidden: Sequence[str]) -> list[Path]:
     """Return what must not be seen: the given paths, and every package that is not the run's own.
 
-    Another Python's packages could hold the sources that the corpus was made from.
+    Another Python's packages could hold the sources that the corpus was made from; so could the
+    run's own, which need not be where the hidden paths are.
     """
     own = {path.resolve() for path in python.packages}
     folders = [*_roots(python), Path("/usr"), Path("/usr/local")]
@@ -225,7 +235,9 @@ def _hidden(python: Interpreter, hidden: Sequence[str]) -> list[Path]:
         for name in PACKAGES
         for path in folder.glob(f"{lib}/python3*/{name}")
     }
-    covered = (found - own) | {Path(path).resolve() for path in hidden}
+    given = [Path(path) for path in hidden]
+    twins = {folder / path.name for folder in own for path in given}
+    covered = (found - own) | {path.resolve() for path in [*given, *twins]}
     visible = [*_roots(python), Path("/usr")]
     outermost = [path for path in covered if not covered & set(path.parents)]
     return sorted(path for path in outermost if _within(path, visible))

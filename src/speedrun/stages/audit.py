@@ -4,16 +4,20 @@ One block holds the start record, the target record and the winner of every tria
 (the fastest node that reached the target; a trial without one is not re-timed). Per trial the
 rule is:
 
-- ``failed``: any re-run of the winner crashed, timed out, ran out of memory or broke a rule.
-- ``confirmed``: no re-run failed; the mean loss over the rounds is <= the target at
+- ``failed``: any re-run of the winner crashed, timed out, ran out of memory or broke a rule; or
+  the winner works after the clock: its CPU seconds after the last protocol line, where only the
+  probes are answered, exceed on average those of the slower record of the round by more than
+  0.5 s and 30 %.
+- ``confirmed``: no re-run failed; the mean corrected loss over the rounds is <= the target at
   p < ``loss_p_max`` (one-sided t-test; a single loss above the target is no failure); and the
-  pooled probe check passes.
+  probe check passes.
 - ``not_confirmed``: everything else, with the evidence.
 
-The pooled probe check is stricter than the check of one run. Per round, the winner's probe
-difference (harness loss - printed loss - track offset) is compared with the mean of the two
-records' in the same round, whose noise it shares. If the lower 99 % limit of the mean excess is
-above half the track's tolerance, the printed loss is lower than the program earned.
+The probe check is stricter than the check of one run. Per round, the winner's probe difference
+(harness loss - printed loss - track offset) is compared with the mean of the two records' in the
+same round, whose noise it shares. The lower 99 % limit of the mean excess is what the printed
+loss is surely too low by: where positive it is added to every printed loss before the loss is
+tested, and above 0.05 nats, or unknown for want of a second round, it confirms nothing.
 
 Audited FSR is mean(1 - B/A) / mean(1 - C/A) over the rounds, with Fieller's interval; a run
 that ended above the target still has a time, a failed one has none and drops its round.
@@ -112,13 +116,15 @@ def _round(turn: interleave.Round, timings: Sequence[Timing]) -> dict[str, Any]:
             "time_s": timing.time_s,
             "val_loss": timing.val_loss,
             "probe_difference": timing.probe_difference,
+            "after_clock_s": timing.after_clock_s,
+            "cpu": timing.cpu,
         }
         for timing in timings
         if timing.round == turn.index
     }
     order = [item.name for item in turn.order]
-    place = {"round": turn.index, "lane": turn.lane, "cpu": turn.cpu, "seed": turn.seed}
-    return {**place, "order": order, "runs": runs}
+    where = runs[order[0]]["cpu"]  # as timed, perhaps by an earlier run with other lanes
+    return {"round": turn.index, "cpu": where, "seed": turn.seed, "order": order, "runs": runs}
 
 
 def _summary(runs: Sequence[Timing]) -> dict[str, Any]:
@@ -137,11 +143,13 @@ def _verdict(plan: trials.Plan, entrant: Entrant, timings: Sequence[Timing]) -> 
     if entrant.winner is None:
         return {**base, "winner": None, "verdict": None, "evidence": ["no node reached the target"]}
     runs = _of(timings, trial.label)
+    probes = verdict.probe_rule(runs, timings)
     measured = {
         **_summary(runs),
         **_speed(plan.audit, runs, timings),
-        "loss": verdict.loss_rule(runs, plan.track.target_loss),
-        "probes": verdict.probe_rule(runs, timings, plan.track.probe_tolerance),
+        "loss": verdict.loss_rule(runs, plan.track.target_loss, probes["correction"]),
+        "probes": probes,
+        "late": verdict.late_rule(runs, timings),
         "n_failed": sum(run.failed for run in runs),
         "n_missed": sum(run.outcome == schema.Outcome.MISSED_TARGET for run in runs),
     }

@@ -60,7 +60,10 @@ def corpus(spec: CorpusSpec, out: Path) -> dict[str, float]:
 
 
 def hidden_paths(manifest: Path) -> list[str]:
-    """Return the installed folders that hold the corpus, to be emptied inside the sandbox."""
+    """Return the installed folders that hold the corpus, to be emptied inside the sandbox.
+
+    A distribution that is not installed here, as on a bare training node, has nothing to hide.
+    """
     sources = files.read_json(manifest)["sources"]
     return sorted({path for source in sources for path in _roots(source["name"])})
 
@@ -126,7 +129,10 @@ def _checked_text(path: metadata.PackagePath) -> str:
 
 
 def _roots(name: str) -> list[str]:
-    installed = _installed(name)
+    try:
+        installed = metadata.distribution(name)
+    except metadata.PackageNotFoundError:
+        return []
     tops = {path.parts[0] for path in _python_files(installed)}
     return [str(installed.locate_file(top)) for top in sorted(tops)]
 

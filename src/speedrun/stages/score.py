@@ -65,7 +65,7 @@ class _Named(dict[str, dict[str, Any]]):
 def reference_time(plan: trials.Plan, record: str) -> float:
     """Return the mean time in seconds of a record's reference runs, on the track's clock.
 
-    A run that ended just above the target has a time all the same: records are measured, not judged.
+    A run that ended just above the target has a time all the same: records are only measured.
     """
     folders = [Path(folder) for folder in plan.references.get(record, [])]
     runs = [schema.load(schema.Analysis, folder / "analysis.json") for folder in folders]

@@ -94,15 +94,20 @@ def read_shard(path: Path) -> Tokens:
 
 
 def write_probes(holdout: Tokens, spec: TokenizeSpec, index: int, folder: Path) -> None:
-    """Write probe set ``index``: contexts (n, length) for the script, targets (n,) for us alone."""
+    """Write probe set ``index``: contexts (n, length) for the script, targets (n,) for us alone.
+
+    The windows of a set lie on a grid, so that no context holds another context's target.
+    """
     window = spec.probe_length + 1
-    if len(holdout) < window + spec.probe_contexts:
-        raise SpeedrunError(
-            f"tokenize: {len(holdout)} hold-out tokens are too few for {spec.probe_contexts} "
-            "probes: raise holdout_share in config/corpus"
-        )
     generator = np.random.default_rng([spec.seed, index])
-    starts = generator.choice(len(holdout) - window, spec.probe_contexts, replace=False)
+    offset = int(generator.integers(window))  # each set has a grid of its own
+    slots = (len(holdout) - offset) // window
+    if slots < spec.probe_contexts:
+        raise SpeedrunError(
+            f"tokenize: {len(holdout)} hold-out tokens hold {slots} windows, {spec.probe_contexts} "
+            "probes are asked for: raise holdout_share in config/corpus"
+        )
+    starts = offset + window * generator.choice(slots, spec.probe_contexts, replace=False)
     windows = holdout[starts[:, None] + np.arange(window)]
     _save_array(folder / f"set_{index:02d}" / "contexts.npy", windows[:, :-1])
     _save_array(folder / f"set_{index:02d}" / "targets.npy", windows[:, -1])

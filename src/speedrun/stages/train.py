@@ -20,16 +20,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from speedrun import files, schema
+from speedrun import files, schema, versions
 from speedrun.files import SpeedrunError
-from speedrun.runner import process, sandbox
+from speedrun.runner import disk, process, sandbox
 from speedrun.runner.log import encode
 from speedrun.runner.start import Command
 from speedrun.schema import RunExit, TrainSpec
 
-VERSION = 1  # raised when the way of running changes its results; part of the key
 MAGIC = 20240520
 HEADER_BYTES = 1024  # 256 int32: magic, version, number of tokens
+DATA = "data"  # the folder in the work folder that shows the inputs
 PROBE_ANSWER = "probe_logits.npy"
 PROBE_ANSWER_BYTES = 64 * 2**20
 SIMULATED_STEPS = 5
@@ -82,6 +82,9 @@ def train(
 
 
 def _nothing_to_run(solution: Path, entry: str) -> str:
+    """Return why the folder cannot be run, "" if it can."""
+    if os.path.lexists(solution / DATA):
+        return f"solution holds {DATA}/, which the harness provides"
     missing = not (solution / entry).is_file()
     return f"solution has no {entry}" if missing else ""
 
@@ -119,7 +122,8 @@ def _key(job: _Job, known: dict[str, str]) -> str:
     """Return the digest of what decides the run; the core it is pinned to does not."""
     inputs = {name: known.get(name) or files.digest_file(path) for name, path in job.inputs.items()}
     parts = {
-        "version": VERSION,
+        "version": versions.TRAIN,
+        "interpreter": _interpreter_versions(job.spec),
         "solution": job.digest,
         "entry": job.entry,
         "inputs": inputs,
@@ -128,6 +132,17 @@ def _key(job: _Job, known: dict[str, str]) -> str:
         "not_run": job.not_run,
     }
     return files.digest_value(parts)
+
+
+def _interpreter_versions(spec: TrainSpec) -> dict[str, str]:
+    """Return what a clock depends on besides the spec, so that an upgrade does not reuse it.
+
+    A simulated run is made by nobody's interpreter and is the same everywhere.
+    """
+    if spec.trainer == "simulated":
+        return {}
+    python = sandbox.interpreter(spec.python)
+    return {"python": python.version, "torch": python.version_of("torch")}
 
 
 def _known_digests(data: Path) -> dict[str, str]:
@@ -190,7 +205,7 @@ def _work_folder(job: _Job, out: Path) -> Iterator[Path]:
     """Yield a fresh private copy; what a killed run of the same ``out`` left goes first."""
     prefix = f"speedrun-{files.digest_text(str(out.resolve()))[:16]}-"
     for stale in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        shutil.rmtree(stale, ignore_errors=True)
+        disk.remove(stale)
     work = Path(tempfile.mkdtemp(prefix=prefix))
     try:
         for path in files.tree_files(job.solution):
@@ -200,7 +215,7 @@ def _work_folder(job: _Job, out: Path) -> Iterator[Path]:
             raise SpeedrunError(f"{job.solution} changed while it was copied: run again")
         yield work
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        disk.remove(work)
 
 
 def _command(job: _Job, work: Path) -> Command:
@@ -212,7 +227,7 @@ def _command(job: _Job, work: Path) -> Command:
         words = [*sandbox.wrap(sandbox.find_bwrap(), python, mounts, job.spec), "--", *call]
         home = sandbox.work_folder(python)
     elif job.spec.sandbox == "none":
-        _link_inputs(work / "data", job.inputs)
+        _link_inputs(work / DATA, job.inputs)
         words, home = call, str(work)
     else:
         raise SpeedrunError(f"sandbox {job.spec.sandbox!r} is unknown: choose bubblewrap or none")
@@ -222,9 +237,8 @@ def _command(job: _Job, work: Path) -> Command:
 
 def _link_inputs(folder: Path, inputs: dict[str, Path]) -> None:
     """Show the data as links; without a sandbox nothing keeps the script from writing to it."""
-    folder.mkdir(exist_ok=True)
+    folder.mkdir()
     for name, path in inputs.items():
-        (folder / name).unlink(missing_ok=True)
         (folder / name).symlink_to(path.resolve())
 
 

@@ -22,6 +22,7 @@ CAPS = {
     "timeout": (Outcome.TIMEOUT, "killed at the wall-time limit"),
     "oom": (Outcome.OOM, "killed at the memory limit"),
     "output_flood": (Outcome.CANDIDATE_ERROR, "killed: it printed more than the limit"),
+    "disk_flood": (Outcome.CANDIDATE_ERROR, "killed: it wrote more files than the disk limit"),
     "process_flood": (Outcome.CANDIDATE_ERROR, "killed: it started more processes than allowed"),
 }
 
@@ -61,13 +62,20 @@ def _incomplete(seen: Seen, ended: RunExit) -> Verdict | None:
         return Verdict(*CAPS[ended.reason])
     faults = (
         (not ended.ran, ended.reason.removeprefix("not_run: ")),
-        (bool(ended.signal), f"died of signal {ended.signal}"),
+        (bool(ended.signal), _death(ended)),
         (bool(ended.exit_code), f"exited with code {ended.exit_code}"),
         (not seen.lines, "printed no line `step:N/M val_loss:X train_time:Yms step_avg:Zms`"),
         (bool(seen.lines) and seen.last.step != seen.last.steps, _unfinished(seen)),
     )
     reason = next((text for broken, text in faults if broken), None)
     return Verdict(Outcome.CANDIDATE_ERROR, reason) if reason is not None else None
+
+
+def _death(ended: RunExit) -> str:
+    """Return how a signal ended the run; the sandbox only shows it as an exit code."""
+    if ended.exit_code is None:
+        return f"died of signal {ended.signal}"
+    return f"exit code {ended.exit_code} (as by signal {ended.signal})"
 
 
 def _unfinished(seen: Seen) -> str:

@@ -17,6 +17,8 @@ AROUND_PATH = " \t`*"  # Markdown that models put around a file name
 FENCE = re.compile(r"(`{3,})[^`]*")
 SEARCH, DIVIDER, REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
 PATH_BYTES_MAX = 200
+# What a run finds or leaves in its working folder: a solution must not bring it along.
+RESERVED = ("data", "probe_logits.npy")
 SHOWN_LINES = 6
 
 
@@ -75,6 +77,11 @@ def _checked_path(name: str) -> str:
     plain = name.isprintable() and "\\" not in name and size <= PATH_BYTES_MAX
     if not inside or not plain or name.endswith("/"):
         raise ReplyError(f"{name[:PATH_BYTES_MAX]!r} is no file name inside the solution")
+    if path.parts[0] in RESERVED:
+        raise ReplyError(
+            f"{path} cannot be part of the solution: data/ is provided when the script runs, and "
+            "probe_logits.npy is written by it"
+        )
     return str(path)
 
 
