@@ -24,6 +24,7 @@ PINNED = {"oracle": 1, "null": 0}
 
 # Constants moved by up to a factor of 10,000 break a script in every way: sizes, rates, steps.
 BROKEN = "+arms.broken={coder: {name: tuner, factor: 10000, moves: 6}}"
+NANO = [BROKEN, "audit.rounds=6"]
 
 
 def rows(folder: Path, sweep: str, table: str) -> list[dict[str, str]]:
@@ -35,7 +36,7 @@ def rows(folder: Path, sweep: str, table: str) -> list[dict[str, str]]:
 def nano(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The fixture sweep with an arm of broken candidates, through to MLflow."""
     folder = tmp_path_factory.mktemp("nano")
-    done = run(folder, "-c2", overrides=[BROKEN])
+    done = run(folder, "-c2", overrides=NANO)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "audited" in done.stdout and "report: results/nano/report/index.html" in done.stdout
     return folder
@@ -75,7 +76,7 @@ def test_publishing_again_changes_nothing(nano: Path) -> None:
 
 
 def test_the_workflows_own_report_works(nano: Path) -> None:
-    done = run(nano, "--report", "report.html", overrides=[BROKEN])
+    done = run(nano, "--report", "report.html", overrides=NANO)
     assert done.returncode == 0, done.stderr[-2000:]
     assert (nano / "report.html").stat().st_size > 10_000
 
