@@ -175,5 +175,6 @@ def test_unknown_interpreter_is_a_clear_error() -> None:
 
 def test_work_folder_avoids_the_interpreter() -> None:
     away = sandbox.Interpreter(Path("/opt/bin/python"), Path("/opt"), Path("/opt"), ())
-    beside = sandbox.Interpreter(Path("/work/v/bin/python"), Path("/work/v"), Path("/opt"), ())
+    venv = Path(sandbox.WORK[0]) / "v"
+    beside = sandbox.Interpreter(venv / "bin/python", venv, Path("/opt"), ())
     assert (sandbox.work_folder(away), sandbox.work_folder(beside)) == ("/work", "/workspace")
