@@ -96,7 +96,7 @@ class Era:
 
 @dataclass(frozen=True)
 class Transition:
-    """A pair of consecutive record numbers; ``excluded`` says why it is no task, "" if it is one."""
+    """A pair of consecutive record numbers; ``excluded`` says why it is no task, or is ""."""
 
     task: str
     start: Record
