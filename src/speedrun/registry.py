@@ -7,7 +7,10 @@ numbers; the task of a transition starts at the last timing of its start record.
 
 from __future__ import annotations
 
+import difflib
 import itertools
+import re
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -18,7 +21,36 @@ import yaml
 from speedrun import schema
 from speedrun.files import SpeedrunError
 
-RECONSTRUCTED = "reconstructed_source"  # flag: no source of the timed run exists
+RECONSTRUCTED = "reconstructed_source"
+FLAGS = {
+    RECONSTRUCTED: "no source of the timed run exists: the nearest of its time stands in",
+    "stand_in_program": "the timed program was another one (llm.c), and so is the linked log's",
+    "arguments_from_log": "the arguments are the timed run's where its launch script differs",
+    "torch_upgrade_only": "the change is a newer PyTorch",
+    "retiming_row": "the table times the same record again",
+    "no_log": "the table links no log",
+    "pr_only_no_log": "the table links a pull request alone",
+    "log_is_directory": "the table links a folder of logs",
+    "linked_log_is_baseline": "the linked log times the record before",
+    "linked_log_one_gpu": "the linked log is of one GPU",
+    "linked_log_h200": "the linked log is of H200 GPUs",
+    "linked_log_older_base": "the linked log's code lacks part of the records before",
+    "linked_log_other_steps": "the linked log's run has another number of steps",
+    "private_data_paths": "the linked log's code reads data from its author's folders",
+}
+NEEDS = {
+    "cuda": "an NVIDIA GPU",
+    "flex_attention": "torch.nn.attention.flex_attention",
+    "fp8": "FP8 matmuls: compute capability 8.9 or newer",
+    "hopper": "code for Hopper GPUs alone, such as FlashAttention 3",
+    "triton": "hand-written Triton kernels",
+    "tma": "Triton tensor descriptors (TMA)",
+    "fa3_source": "flash_attn_interface, built from source",
+    "kernel_hub": "kernels.get_kernel, which downloads a kernel at the first run",
+    "tiktoken_download": "tiktoken's GPT-2 vocabulary, downloaded at the first run",
+}
+WORLD_SIZES = (1, 2, 4, 8)
+GIT_SOURCES, LOG_SOURCE = ("git_early", "git_final"), "log"
 
 
 @dataclass(frozen=True)
@@ -52,7 +84,7 @@ class Cite:
     """A paper or library that the record's change names as its origin."""
 
     title: str
-    url: str = ""
+    url: str = ""  # "" where upstream names it and links nothing
 
 
 @dataclass(frozen=True)
@@ -74,13 +106,13 @@ class Record:
     cites: list[Cite] = field(default_factory=list)
     log: str = ""  # what upstream's table links: a file or a folder
     log_folder: str = ""  # the folder of all logs of this record
-    flags: list[str] = field(default_factory=list)
+    flags: list[str] = field(default_factory=list)  # of FLAGS
     world_sizes: list[int] = field(default_factory=list)  # GPUs on which it is the same experiment
     world_size_reason: str = ""  # why not on others
-    needs: list[str] = field(default_factory=list)  # e.g. hopper, fp8, fa3_source, kernel_hub
+    needs: list[str] = field(default_factory=list)  # of NEEDS
     arguments: list[str] = field(default_factory=list)  # of the entry file, where it takes any
-    train_tokens: int | None = None  # tokens that a run reads
-    steps: int | None = None
+    train_tokens: int | None = None  # tokens that a run of this source trains on
+    steps: int | None = None  # optimizer steps of this source
 
 
 @dataclass(frozen=True)
@@ -133,8 +165,17 @@ class Registry:
     def record(self, name: str) -> Record:
         """Return a record; an unknown name is an error that names the nearest."""
         if name not in self.by_id:
-            raise SpeedrunError(f"registry: no record {name!r} in track {self.track}")
+            nearest = self._nearest(name)
+            raise SpeedrunError(
+                f"registry: no record {name!r} in track {self.track}; the nearest is {nearest!r}"
+            )
         return self.by_id[name]
+
+    def _nearest(self, name: str) -> str:
+        digits = re.search(r"\d+", name)
+        number = int(digits.group()) if digits else None
+        same = [record.id for record in self.records if record.number == number]
+        return "".join(difflib.get_close_matches(name, same or self.by_id, n=1, cutoff=0))
 
     @cached_property
     def transitions(self) -> list[Transition]:
@@ -183,15 +224,38 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def _check(registry: Registry, path: Path) -> None:
-    """Refuse what no reader could work with: double ids, unknown eras, exclusions of nothing."""
+    """Refuse what no reader could work with: double ids, unknown words, exclusions of nothing."""
     ids, eras = [record.id for record in registry.records], {era.id for era in registry.eras}
-    faults = [f"record {name} stands twice" for name in {one for one in ids if ids.count(one) > 1}]
-    faults += [
-        f"record {record.id} is of era {record.era!r}, which is none"
-        for record in registry.records
-        if record.era not in eras
-    ]
+    faults = [f"record {name} stands twice" for name in dict.fromkeys(ids) if ids.count(name) > 1]
+    for record in registry.records:
+        if record.era not in eras:
+            faults.append(f"record {record.id} is of era {record.era!r}, which is none")
+        faults += [f"record {record.id}: {fault}" for fault in _record_faults(record)]
     known = {pair.task for pair in registry.transitions}
     faults += [f"excluded task {task} is none" for task in registry.excluded if task not in known]
     if faults:
         raise SpeedrunError(f"{path}: {faults[0]}; correct it")
+
+
+def _record_faults(record: Record) -> Iterator[str]:
+    vocabularies: list[tuple[str, Iterable[Any], Iterable[Any]]] = [
+        ("flag", record.flags, FLAGS),
+        ("need", record.needs, NEEDS),
+        ("world size", record.world_sizes, WORLD_SIZES),
+    ]
+    for kind, words, known in vocabularies:
+        for word in words:
+            if word not in known:
+                yield f"unknown {kind} {word!r} (known: {', '.join(map(str, known))})"
+    yield from _source_faults(record.source)
+
+
+def _source_faults(source: Source) -> Iterator[str]:
+    if source.kind == LOG_SOURCE:
+        if not source.log:
+            yield "a source of kind log needs log"
+    elif source.kind in GIT_SOURCES:
+        if not (source.commit and source.paths):
+            yield f"a source of kind {source.kind} needs commit and paths"
+    else:
+        yield f"source kind {source.kind!r} is none of {', '.join(GIT_SOURCES)}, {LOG_SOURCE}"
