@@ -1,4 +1,4 @@
-"""records: a track's record sources, checked and copied to where tasks and references read them."""
+"""Records of this repository: checked, and copied to where tasks and references read them."""
 
 from __future__ import annotations
 
