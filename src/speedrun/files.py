@@ -7,6 +7,7 @@ old file or the new one, never half of one.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -43,6 +44,31 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def _sync(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a disk that fills while ``path`` is written into one line; delete what was written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        path.unlink(missing_ok=True)
+        raise SpeedrunError(
+            f"the disk of {path.parent} is full: free some space and run the same command again"
+        ) from error
+
+
+def require_space(folder: Path, size: int, what: str) -> None:
+    """Raise SpeedrunError unless the disk of ``folder`` has ``size`` bytes left for ``what``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if free < size:
+        raise SpeedrunError(
+            f"{what}: {size / 1e9:.2f} GB are needed in {folder}, {free / 1e9:.2f} GB are free: "
+            "free some space and run the same command again"
+        )
 
 
 def write_text(path: Path, text: str) -> None:

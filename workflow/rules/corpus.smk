@@ -1,8 +1,18 @@
-# corpus: the text, checked against its pinned versions and digests.
+# corpus: what a track's models learn, checked against its digests. Its kind decides what is made.
+KIND = specs.corpus_kind(CONFIG)
+MANIFEST = "results/corpus/{corpus}/manifest.json"
+# Only installed packages are copied into documents.jsonl; the other kinds are read where they lie.
+DOCUMENTS = (
+    "results/corpus/{corpus}/documents.jsonl" if KIND == "distributions" else MANIFEST
+)
+
+
 rule corpus:
+    input:
+        text_files,
     output:
-        documents="results/corpus/{corpus}/documents.jsonl",
-        manifest="results/corpus/{corpus}/manifest.json",
+        **{"documents": DOCUMENTS} if KIND == "distributions" else {},
+        manifest=MANIFEST,
         record="results/corpus/{corpus}/corpus.record.json",
     log:
         "results/logs/corpus/{corpus}.log",

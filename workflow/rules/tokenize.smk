@@ -1,19 +1,18 @@
 # tokenize: shards in the speedrun's .bin format, a private hold-out shard, withheld probes.
+PROBES = "results/shards/{{corpus}}/private/probes/set_{set:02d}"
+PROBE_SETS = range(CONFIG["track"]["probe_sets"])
+
+
 rule tokenize:
     input:
-        documents="results/corpus/{corpus}/documents.jsonl",
+        documents=DOCUMENTS,
     output:
         meta="results/shards/{corpus}/meta.json",
-        train="results/shards/{corpus}/public/train_000000.bin",
-        val="results/shards/{corpus}/public/val_000000.bin",
-        contexts=expand(
-            "results/shards/{{corpus}}/private/probes/set_{set:02d}/contexts.npy",
-            set=range(CONFIG["track"]["probe_sets"]),
+        shards=expand(
+            "results/shards/{{corpus}}/public/{name}", name=specs.shard_names(CONFIG)
         ),
-        targets=expand(
-            "results/shards/{{corpus}}/private/probes/set_{set:02d}/targets.npy",
-            set=range(CONFIG["track"]["probe_sets"]),
-        ),
+        contexts=expand(f"{PROBES}/contexts.npy", set=PROBE_SETS),
+        targets=expand(f"{PROBES}/targets.npy", set=PROBE_SETS),
         record="results/shards/{corpus}/tokenize.record.json",
     log:
         "results/logs/tokenize/{corpus}.log",
@@ -21,7 +20,7 @@ rule tokenize:
         spec=lambda wildcards: as_json(specs.tokenize(CONFIG)),
         version=versions.TOKENIZE,
     message:
-        "tokenize {wildcards.corpus}: train the tokeniser and write the shards"
+        "tokenize {wildcards.corpus}: make the shards"
     shell:
         "speedrun tokenize --documents {input.documents} --spec {params.spec:q}"
         " --out results/shards/{wildcards.corpus}"

@@ -1,7 +1,6 @@
-"""corpus: the text that a track's models learn, the same bytes on every machine.
+"""A corpus that needs no download: the Python source of pinned, pure-Python distributions.
 
-The micro track needs no download: its text is the Python source of pinned, pure-Python
-distributions that are installed anyway. Each is checked against its pinned version and
+They are installed anyway. Each is checked against its pinned version and
 SHA-256, because a language model's loss is comparable only on equal data.
 """
 

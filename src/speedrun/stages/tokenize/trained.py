@@ -1,9 +1,4 @@
-"""tokenize: text to shards in the speedrun's own .bin format, and the withheld probes.
-
-Shard format (upstream's): 256 int32 header words (magic, version, token count), then the
-tokens as uint16. Training sees ``public/`` only; the hold-out shard and the probe targets
-stay in ``private/``.
-"""
+"""A small corpus with a tokeniser of its own: a byte-level BPE trained on its training split."""
 
 from __future__ import annotations
 
@@ -13,19 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from speedrun import files
 from speedrun.files import SpeedrunError
+from speedrun.stages.tokenize.probes import write_probes
+from speedrun.stages.tokenize.shards import Tokens, write_shard
 
-MAGIC = 20240520
-VERSION = 1
-HEADER_WORDS = 256
 END_OF_TEXT = "<|endoftext|>"
 SPLITS = ("train", "val", "holdout")
-
-Tokens = npt.NDArray[np.uint16]
 
 
 @dataclass(frozen=True)
@@ -51,7 +42,14 @@ def tokenize(documents: Path, spec: TokenizeSpec, out: Path) -> dict[str, float]
     for split, path in shards.items():
         write_shard(path, tokens[split])
     for index in range(spec.probe_sets):
-        write_probes(tokens["holdout"], spec, index, out / "private" / "probes")
+        write_probes(
+            tokens["holdout"],
+            spec.probe_contexts,
+            spec.probe_length,
+            spec.seed,
+            index,
+            out / "private" / "probes",
+        )
     meta = _meta(tokenizer, tokens, shards)
     files.write_json(out / "meta.json", meta)
     return {f"{split}_tokens": float(len(tokens[split])) for split in SPLITS}
@@ -70,52 +68,6 @@ def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     )
     tokenizer.train_from_iterator(texts, trainer)
     return tokenizer
-
-
-def write_shard(path: Path, tokens: Tokens) -> None:
-    """Write tokens (n,) as one .bin shard."""
-    header = np.zeros(HEADER_WORDS, dtype=np.int32)
-    header[:3] = MAGIC, VERSION, len(tokens)
-    files.write_bytes(path, header.tobytes() + tokens.astype("<u2").tobytes())
-
-
-def read_shard(path: Path) -> Tokens:
-    """Return the tokens (n,) of a .bin shard; a corrupt one is an error that names it."""
-    content = path.read_bytes()
-    header = np.frombuffer(content[: HEADER_WORDS * 4], dtype="<i4")
-    if len(header) < HEADER_WORDS or header[0] != MAGIC or header[1] != VERSION:
-        raise SpeedrunError(f"{path} is no token shard (wrong magic): delete it and run again")
-    tokens = np.frombuffer(content[HEADER_WORDS * 4 :], dtype="<u2")
-    if len(tokens) != header[2]:
-        raise SpeedrunError(
-            f"{path} is truncated ({len(tokens)} of {header[2]} tokens): delete it and run again"
-        )
-    return tokens
-
-
-def write_probes(holdout: Tokens, spec: TokenizeSpec, index: int, folder: Path) -> None:
-    """Write probe set ``index``: contexts (n, length) for the script, targets (n,) for us alone.
-
-    The windows of a set lie on a grid, so that no context holds another context's target.
-    """
-    window = spec.probe_length + 1
-    generator = np.random.default_rng([spec.seed, index])
-    offset = int(generator.integers(window))  # each set has a grid of its own
-    slots = (len(holdout) - offset) // window
-    if slots < spec.probe_contexts:
-        raise SpeedrunError(
-            f"tokenize: {len(holdout)} hold-out tokens hold {slots} windows, {spec.probe_contexts} "
-            "probes are asked for: raise holdout_share in config/corpus"
-        )
-    starts = offset + window * generator.choice(slots, spec.probe_contexts, replace=False)
-    windows = holdout[starts[:, None] + np.arange(window)]
-    _save_array(folder / f"set_{index:02d}" / "contexts.npy", windows[:, :-1])
-    _save_array(folder / f"set_{index:02d}" / "targets.npy", windows[:, -1])
-
-
-def _save_array(path: Path, array: Tokens) -> None:
-    with files.atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.save(file, np.ascontiguousarray(array))
 
 
 def _read(documents: Path) -> dict[str, list[str]]:

@@ -1,0 +1,359 @@
+"""corpus of kind hub: downloads against a stand-in hub that fails in every way we know of."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import hub_server
+from speedrun import specs
+from speedrun.adapters import hydra_config
+from speedrun.cli import main
+from speedrun.files import SpeedrunError, canonical_json, digest_file, read_json
+from speedrun.stages import corpus, tokenize
+from speedrun.stages.tokenize.shards import header
+
+TRAIN, VAL, HOLDOUT = (f"fineweb_{split}.bin" for split in ("train_000001", "val_000000", "last"))
+SHARDS = {
+    "fineweb_train_000001.bin": TRAIN,
+    "fineweb_val_000000.bin": VAL,
+    "fineweb_holdout_000000.bin": HOLDOUT,
+}
+
+
+def shard(seed: int, count: int = 60_000) -> bytes:
+    tokens = np.random.default_rng(seed).integers(0, 50257, count, dtype=np.uint16)
+    return header(count) + tokens.tobytes()
+
+
+@pytest.fixture()
+def hub() -> Iterator[hub_server.Hub]:
+    files = {name: shard(seed) for seed, name in enumerate((TRAIN, VAL, HOLDOUT))}
+    with hub_server.serve(hub_server.Hub(files)) as served:
+        yield served
+
+
+@pytest.fixture(autouse=True)
+def patient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The library waits between its tries; the tests need not. No test sees the user's settings."""
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
+    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    monkeypatch.chdir(tmp_path)
+
+
+def spec_of(endpoint: str, **changes: Any) -> dict[str, Any]:
+    values = {
+        "kind": "hub",
+        "name": "shards",
+        "repository": "someone/shards",
+        "revision": hub_server.COMMIT,
+        "endpoint": endpoint,
+        "store": "store/hub",
+        "offline": False,
+        "shards": SHARDS,
+        "sha256": {},
+    }
+    return {**values, **changes}
+
+
+def gets(hub: hub_server.Hub, name: str) -> list[str]:
+    """The ranges of the downloads of a file's bytes."""
+    return [asked for method, file, asked in hub.asked if (method, file) == ("GET", name)]
+
+
+def stored(folder: Path = Path("store/hub/someone--shards")) -> set[str]:
+    return {path.name for path in folder.glob("*") if path.name.endswith(".bin")}
+
+
+def test_shards_come_whole_and_the_manifest_says_what_they_are(hub: hub_server.Hub) -> None:
+    sizes = corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert sizes == {"shards": 3.0, "bytes": 3 * len(hub.files[VAL]), "downloaded": 3.0}
+    manifest = read_json(Path("out/manifest.json"))
+    for entry in manifest["shards"]:
+        assert entry["commit"] == hub_server.COMMIT
+        assert Path(entry["path"]).read_bytes() == hub.files[entry["file"]]
+        assert entry["sha256"] == digest_file(Path(entry["path"]))
+        assert not os.stat(entry["path"]).st_mode & 0o222
+    assert {entry["name"]: entry["file"] for entry in manifest["shards"]} == SHARDS
+
+
+def test_a_second_run_and_more_shards_ask_only_for_what_is_missing(hub: hub_server.Hub) -> None:
+    fewer = {name: file for name, file in SHARDS.items() if file != TRAIN}
+    corpus.build(spec_of(hub.endpoint, shards=fewer), Path("out"))
+    hub.asked.clear()
+    assert corpus.build(spec_of(hub.endpoint, shards=fewer), Path("out"))["downloaded"] == 0
+    assert not hub.asked
+    assert corpus.build(spec_of(hub.endpoint), Path("out"))["downloaded"] == 1
+    assert {name for _, name, _ in hub.asked} == {TRAIN}
+
+
+def test_finished_shards_need_no_hub(hub: hub_server.Hub) -> None:
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    before = read_json(Path("out/manifest.json"))
+    corpus.build(spec_of("http://127.0.0.1:9"), Path("out"))
+    assert read_json(Path("out/manifest.json")) == before
+
+
+def test_a_branch_is_noted_with_its_commit(hub: hub_server.Hub) -> None:
+    corpus.build(spec_of(hub.endpoint, revision="main"), Path("out"))
+    assert {entry["commit"] for entry in read_json(Path("out/manifest.json"))["shards"]} == {
+        hub_server.COMMIT
+    }
+
+
+def test_a_connection_that_is_cut_again_and_again_is_continued(hub: hub_server.Hub) -> None:
+    hub.cut_after[TRAIN] = 50_000
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert gets(hub, TRAIN) == ["", "bytes=50000-", "bytes=100000-"]
+
+
+def test_a_download_that_breaks_off_is_continued_by_the_next_run(hub: hub_server.Hub) -> None:
+    hub.cut_after[TRAIN] = 50_000
+    hub.answers[TRAIN] = [0, 0, 0, 503, 503, 503, 503, 503, 503]  # asked, a part, then nothing
+    with pytest.raises(SpeedrunError, match=r"answered 503 for fineweb_train.*run the same comma"):
+        corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert TRAIN not in stored() and not Path("out/manifest.json").exists()
+    hub.cut_after.clear(), hub.answers.clear(), hub.asked.clear()
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert gets(hub, TRAIN) == ["bytes=50000-"]
+    assert stored() == set(SHARDS.values())
+
+
+def test_a_killed_download_is_continued_by_the_next_run(hub: hub_server.Hub) -> None:
+    hub.cut_after[TRAIN] = 50_000
+    part = Path("store/hub/someone--shards") / f".{TRAIN}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(hub.files[TRAIN][:70_000])
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert gets(hub, TRAIN)[0] == "bytes=70000-" and not part.exists()
+
+
+def test_a_server_without_ranges_is_read_from_the_beginning(hub: hub_server.Hub) -> None:
+    hub.ranges = False
+    part = Path("store/hub/someone--shards") / f".{TRAIN}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 70_000)
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert (part.parent / TRAIN).read_bytes() == hub.files[TRAIN]
+
+
+def test_a_part_that_is_too_long_is_dropped(hub: hub_server.Hub) -> None:
+    part = Path("store/hub/someone--shards") / f".{TRAIN}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(b"x" * 900_000)
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert (part.parent / TRAIN).read_bytes() == hub.files[TRAIN]
+
+
+def test_wrong_bytes_are_deleted_and_said(hub: hub_server.Hub) -> None:
+    hub.damaged.add(TRAIN)
+    with pytest.raises(SpeedrunError, match=r"came with SHA-256 .* promised.*run the same command"):
+        corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert not list(Path("store").rglob(f"*{TRAIN}*"))
+    hub.damaged.clear()
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+
+
+def test_a_pinned_digest_must_be_the_hubs(hub: hub_server.Hub) -> None:
+    with pytest.raises(SpeedrunError, match=r"pinned is 0000.*correct corpus\.sha256"):
+        corpus.build(spec_of(hub.endpoint, sha256={VAL: "0" * 64}), Path("out"))
+    assert not gets(hub, VAL)
+
+
+@pytest.mark.parametrize(
+    ("codes", "message"),
+    [
+        ([404], "answered 404 .*check corpus.repository"),
+        ([401], "answered 401"),
+        ([500] * 7, "answered 500 .*try later"),
+        ([429] * 7, "answered 429 .*try later"),
+    ],
+)
+def test_what_the_hub_refuses_is_one_line(
+    hub: hub_server.Hub, codes: list[int], message: str
+) -> None:
+    hub.answers[VAL] = codes
+    with pytest.raises(SpeedrunError, match=message) as caught:
+        corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert "\n" not in str(caught.value)
+    assert not stored()
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_a_hub_that_recovers_is_no_error(hub: hub_server.Hub, code: int) -> None:
+    hub.answers[VAL] = [code, code]
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert stored() == set(SHARDS.values())
+
+
+def test_an_unreachable_hub_is_one_line_of_the_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = canonical_json(spec_of("http://127.0.0.1:9"))
+    assert main(["corpus", "--spec", spec, "--out", "out"]) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert line.startswith("speedrun corpus: corpus: cannot get fineweb_")
+    assert "corpus.endpoint" in line and "run the same command again" in line
+    assert not list(tmp_path.rglob("*.json"))
+
+
+def test_files_copied_by_hand_are_taken_offline(hub: hub_server.Hub) -> None:
+    folder = Path("store/hub/someone--shards")
+    folder.mkdir(parents=True)
+    for name, content in hub.files.items():
+        (folder / name).write_bytes(content)
+    wrong = spec_of("", offline=True, sha256={VAL: "0" * 64})
+    with pytest.raises(SpeedrunError, match="pinned is 0000"):
+        corpus.build(wrong, Path("out"))
+    assert corpus.build(spec_of("", offline=True), Path("out"))["downloaded"] == 0
+    (folder / TRAIN).unlink()
+    with pytest.raises(SpeedrunError, match=r"is missing and corpus\.offline is set"):
+        corpus.build(spec_of("", offline=True), Path("out"))
+
+
+@pytest.fixture()
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
+    try:
+        subprocess.run(mount, check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("mounting a small disk needs root")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_too_small_a_disk_is_said_before_the_download(
+    hub: hub_server.Hub, small_disk: Path
+) -> None:
+    with pytest.raises(SpeedrunError, match=r"GB are needed in .*disk.* GB are free"):
+        corpus.build(spec_of(hub.endpoint, store=str(small_disk)), Path("out"))
+    assert not gets(hub, VAL)
+
+
+def test_a_disk_that_fills_leaves_nothing(
+    hub: hub_server.Hub, small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speedrun.files.require_space", lambda *_: None)
+    hub.files[TRAIN] = shard(9, 8_000_000)
+    with pytest.raises(SpeedrunError, match="is full: free some space and run the same command"):
+        corpus.build(spec_of(hub.endpoint, store=str(small_disk)), Path("out"))
+    assert not list(small_disk.rglob(f"*{TRAIN}*"))
+
+
+def shown(hub: hub_server.Hub, out: Path = Path("shards")) -> Path:
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    spec = {"kind": "hub", "train_shards": 1, "seed": 1}
+    probes = {"probe_sets": 2, "probe_contexts": 64, "probe_length": 8}
+    tokenize.build(Path("out/manifest.json"), {**spec, **probes}, out)
+    return out
+
+
+def test_shards_are_linked_not_copied_and_the_holdout_is_private(hub: hub_server.Hub) -> None:
+    out = shown(hub)
+    assert {path.name for path in (out / "public").iterdir()} == {
+        "fineweb_train_000001.bin",
+        "fineweb_val_000000.bin",
+    }
+    holdout = out / "private/fineweb_holdout_000000.bin"
+    assert holdout.samefile(Path("store/hub/someone--shards") / HOLDOUT)
+    meta = read_json(out / "meta.json")
+    assert (meta["vocab_size"], meta["end_of_text"], meta["train_tokens"]) == (50257, 50256, 60_000)
+    assert meta["sha256"]["fineweb_holdout_000000.bin"] == digest_file(holdout)
+    assert np.load(out / "private/probes/set_01/targets.npy").shape == (64,)
+
+
+def test_fewer_shards_than_before_leave_no_link(hub: hub_server.Hub) -> None:
+    out = shown(hub)
+    (out / "public/fineweb_train_000002.bin").write_bytes(shard(1))
+    shown(hub)
+    assert len(list((out / "public").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda content: content[:-2], "is truncated"),
+        (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "is damaged"),
+        (lambda content: b"\0" * 8 + content[8:], "wrong magic"),
+    ],
+)
+def test_a_shard_that_was_damaged_in_the_store_is_named(
+    hub: hub_server.Hub, damage: Any, message: str
+) -> None:
+    out = shown(hub)
+    path = Path("store/hub/someone--shards") / TRAIN
+    content = path.read_bytes()
+    path.unlink()
+    path.write_bytes(damage(content))
+    with pytest.raises(SpeedrunError, match=message) as caught:
+        tokenize.build(
+            Path("out/manifest.json"),
+            {"kind": "hub", "train_shards": 1, "seed": 1}
+            | {"probe_sets": 0, "probe_contexts": 0, "probe_length": 0},
+            out,
+        )
+    assert TRAIN in str(caught.value)
+
+
+@pytest.fixture(scope="module")
+def fineweb(repository: Path) -> dict[str, Any]:
+    option = hydra_config.option(repository / "config", "corpus", "fineweb10B")
+    rows = [
+        {"task": "r01-r02", "train_tokens": 6_400_000_000},
+        {"task": "r88-r89", "train_tokens": 340_000_000},
+        {"task": "r02-r03"},
+        {"task": "r11-r12", "train_tokens": 3_250_000_000},
+    ]
+    return {"corpus": option, "track": {"tasks": rows, "probe_sets": 0}, "tasks": ["r88-r89"]}
+
+
+def test_only_the_shards_that_the_tasks_read_are_asked_for(fineweb: dict[str, Any]) -> None:
+    late = specs.corpus(fineweb)["shards"]
+    assert late["fineweb_holdout_000000.bin"] == "fineweb_train_000103.bin"
+    assert specs.train_shards(fineweb) == 14 and len(late) == 16
+    assert specs.train_shards({**fineweb, "tasks": ["r01-r02"]}) == 102
+    assert specs.train_shards({**fineweb, "tasks": ["r88-r89", "r11-r12"]}) == 42
+    assert specs.train_shards({**fineweb, "tasks": ["r88-r89", "r02-r03"]}) == 102
+    given = {**fineweb, "corpus": {**fineweb["corpus"], "train_shards": 3}}
+    assert specs.shard_names(given) == [
+        "fineweb_val_000000.bin",
+        *(f"fineweb_train_00000{index}.bin" for index in (1, 2, 3)),
+    ]
+
+
+def test_the_holdout_is_never_a_training_shard(fineweb: dict[str, Any]) -> None:
+    greedy = {**fineweb, "corpus": {**fineweb["corpus"], "train_shards": 999}}
+    shards = specs.corpus(greedy)["shards"]
+    assert len(shards) == 104 == len(set(shards.values()))
+    assert "fineweb_holdout_000000.bin" not in specs.shard_names(greedy)
+    assert fineweb["corpus"]["holdout"] not in specs.shard_names(greedy)
+
+
+def test_a_kill_in_the_middle_leaves_what_the_next_run_needs(
+    hub: hub_server.Hub, repository: Path
+) -> None:
+    hub.files[TRAIN] = shard(9, 16_000_000)
+    command = [str(repository / ".venv/bin/speedrun"), "corpus", "--out", "out", "--spec"]
+    process = subprocess.Popen([*command, canonical_json(spec_of(hub.endpoint))])
+    part = Path("store/hub/someone--shards") / f".{TRAIN}.part"
+    watch = threading.Event()
+    while process.poll() is None and not (part.exists() and part.stat().st_size):
+        watch.wait(0.002)
+    process.kill()
+    process.wait()
+    assert not Path("out/manifest.json").exists()
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert stored() == set(SHARDS.values())
