@@ -151,7 +151,7 @@ def test_daemon_is_dead_after_the_run_and_counted(tmp_path: Path, kind: str) -> 
         "        burn(0.3)\n"
         "        while True: open('alive', 'a').write('.'); time.sleep(0.01)\n"
         "    os._exit(0)\n"
-        "while not os.path.exists('alive'): time.sleep(0.02)\n"
+        "while not os.path.exists('alive') or not os.path.getsize('alive'): time.sleep(0.02)\n"
     )
     ended, _ = run_code(tmp_path, code, make_spec(sandbox=kind))
     assert ended.reason == "exited"

@@ -40,13 +40,15 @@ class TrackSpec:
     records: list[str]
     entry: str  # file that is run, e.g. train.py
     target_loss: float  # nats per token on the validation shard
-    clock: str  # "cpu": harness CPU seconds of the process tree up to the last protocol line
-    probe_contexts: int
-    probe_length: int  # tokens a context
-    probe_offset: float  # mean of (probe loss - printed loss) over the references
-    probe_tolerance: float  # largest honest |probe loss - printed loss - probe_offset|
-    after_clock_s_max: float  # CPU seconds allowed after the last protocol line (the probes)
-    train_time_ratio_min: float  # printed train_time over harness clock, smallest honest value
+    # "cpu": harness CPU seconds of the process tree up to the last protocol line;
+    # "train_time": what the script prints there, checked against the harness's wall clock
+    clock: str
+    probe_contexts: int = 0  # 0: the track has no probes
+    probe_length: int = 0  # tokens a context
+    probe_offset: float = 0.0  # mean of (probe loss - printed loss) over the references
+    probe_tolerance: float = 0.0  # largest honest |probe loss - printed loss - probe_offset|
+    after_clock_s_max: float = 0.0  # CPU seconds allowed after the last protocol line (the probes)
+    train_time_ratio_min: float = 0.0  # printed train_time over harness clock, smallest honest
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,22 @@ class TrainSpec:
     environment: dict[str, str] = field(default_factory=dict)
     hidden: list[str] = field(default_factory=list)  # paths made empty inside the sandbox
     disk_mb: int = 1024  # all that a candidate may keep in its work folder
+    launch: str = "python"  # or "torchrun": one process a GPU
+    world_size: int = 1  # GPUs, and processes of a torchrun launch
+    train_shards: int = 0  # shown under data/: the first so many; 0 for all
+    data_prefix: str = ""  # where under data/ the shards are shown, e.g. "fineweb10B/"
+    gpu: str = ""  # the model that the node must have; "" is any
+    hub_cache: str = ""  # read-only folder of downloads: huggingface/ and tiktoken/
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """The graphics cards of one run, as nvidia-smi named them just before it."""
+
+    names: list[str]
+    driver: str
+    used_mb: list[int | None]  # a card: memory that somebody else's programs held before the run
+    environment: dict[str, str] = field(default_factory=dict)  # what the node handed through
 
 
 @dataclass(frozen=True)
@@ -89,6 +107,8 @@ class RunExit:
     trainer: str = "real"
     host: str = ""
     key: str = ""  # digest of everything that decides the run; equal key = same finished run
+    torch: str = ""  # version in the run's own interpreter; "absent" if it has none
+    gpus: Gpus | None = None  # None for a run without any
 
 
 @dataclass(frozen=True)
@@ -129,6 +149,10 @@ class Analysis:
     device_seconds: float | None  # what the run cost, whatever its outcome
     digest: str  # a few lines for the next generation's prompt
     solution_digest: str = ""
+    gpu_memory_mib: int | None = None  # peak allocated, as the script printed it
+    gpu_memory_reserved_mib: int | None = None
+    gpus: list[str] = field(default_factory=list)  # one name a card; [] on a CPU
+    torch: str = ""
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,22 @@ A rule that is given only what it reads is rerun only when that changes.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 Config = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What the runs of one task share and those of another may not: environment and data."""
+
+    era: str = ""  # of the task's target; "" where a track has none
+    train_shards: int = 0  # shown to a run: the first so many; 0 for all
+
+
+EVERYTHING = Setting()
 
 TRACK_KEYS = (
     "name",
@@ -35,34 +48,150 @@ TRAIN_KEYS = (
     "device",
     "python",
 )
-CORPUS_KEYS = ("name", "distributions", "val_share", "holdout_share")
+GPU_KEYS = ("launch", "world_size", "gpu", "hub_cache")
+ENVIRONMENTS = "results/envs"
+CORPUS_KEYS = {
+    "distributions": ("name", "distributions", "val_share", "holdout_share"),
+    "hub": ("kind", "name", "repository", "revision", "endpoint", "store", "offline", "sha256"),
+    "text": ("kind", "name", "paths", "column"),
+}
+TOKENIZE_KEYS = {
+    "distributions": ("vocab_size", "val_tokens", "seed"),
+    "hub": ("kind", "seed"),
+    "text": (
+        "kind",
+        "column",
+        "separator",
+        "invalid_utf8",
+        "val_share",
+        "holdout_share",
+        "val_tokens",
+        "shard_tokens",
+        "seed",
+    ),
+}
+# Loaders skip the end of a shard, and later ones the rest of long documents: they read more than
+# they train on.
+SHARD_SLACK = 1.25
+HOLDOUT_SHARD = "fineweb_holdout_000000.bin"
 
 
 def corpus(config: Config) -> Config:
-    """Return stages.corpus.CorpusSpec as JSON values."""
-    return {key: config["corpus"][key] for key in CORPUS_KEYS}
+    """Return the specification of the corpus's kind (stages.corpus) as JSON values."""
+    source = config["corpus"]
+    values = {key: source[key] for key in CORPUS_KEYS[corpus_kind(config)]}
+    return {**values, "shards": _hub_shards(config)} if corpus_kind(config) == "hub" else values
 
 
 def tokenize(config: Config) -> Config:
-    """Return stages.tokenize.TokenizeSpec as JSON values."""
+    """Return the specification of the corpus's kind (stages.tokenize) as JSON values."""
     source, track = config["corpus"], config["track"]
-    probes = {key: track[key] for key in ("probe_sets", "probe_contexts", "probe_length")}
-    return {**{key: source[key] for key in ("vocab_size", "val_tokens", "seed")}, **probes}
+    values = {key: source[key] for key in TOKENIZE_KEYS[corpus_kind(config)]}
+    probes = {key: track.get(key, 0) for key in ("probe_sets", "probe_contexts", "probe_length")}
+    shown = {"train_shards": train_shards(config)} if corpus_kind(config) == "hub" else {}
+    return {**values, **shown, **probes}
+
+
+def corpus_kind(config: Config) -> str:
+    """Return the kind of the corpus: distributions, hub or text."""
+    return str(config["corpus"]["kind"])
+
+
+def shard_names(config: Config, shared: Setting = EVERYTHING) -> list[str]:
+    """Return the names of the public shards, or of those that a setting's runs are shown.
+
+    The number of a text corpus's training shards is not known before it is made: meta.json names
+    them all.
+    """
+    if corpus_kind(config) == "distributions":
+        return ["train_000000.bin", "val_000000.bin"]
+    count = shared.train_shards or (train_shards(config) if corpus_kind(config) == "hub" else 1)
+    return ["fineweb_val_000000.bin", *(_train_shard(index) for index in range(1, count + 1))]
+
+
+def train_shards(config: Config) -> int:
+    """Return how many training shards of a hub's corpus the chosen tasks can read."""
+    rows = [row for row in config["track"].get("tasks", []) if row["task"] in config["tasks"]]
+    every = int(config["corpus"]["available_shards"])
+    return max((shards_of(config, row) for row in rows), default=min(_given(config), every))
+
+
+def shards_of(config: Config, row: Config) -> int:
+    """Return how many training shards of a hub's corpus the runs of one task are shown.
+
+    ``corpus.train_shards`` says it outright; 0 derives it from what the task's records train on,
+    and an unknown record may need them all. With fewer shards the early loaders begin again from
+    the first without a word, which would be training on other data. The number is rounded up to
+    one of ``corpus.shard_steps``, so that neighbouring tasks share their references.
+    """
+    source, tokens = config["corpus"], row.get("train_tokens")
+    available = int(source["available_shards"])
+    if source["train_shards"] or not tokens:
+        return min(_given(config), available)
+    needed: int = math.ceil(SHARD_SLACK * tokens / int(source["shard_tokens"])) + 1
+    steps = [int(step) for step in source["shard_steps"] if needed <= step <= available]
+    return min(steps, default=available)
+
+
+def _given(config: Config) -> int:
+    """Return the number of shards that the configuration asks for, or else all there are."""
+    return int(config["corpus"]["train_shards"] or config["corpus"]["available_shards"])
+
+
+def setting(config: Config, row: Config) -> Setting:
+    """Return what the runs of a task share, from its row of the task table."""
+    shown = shards_of(config, row) if corpus_kind(config) == "hub" else 0
+    return Setting(row.get("era", ""), shown)
+
+
+def _hub_shards(config: Config) -> dict[str, str]:
+    """Return our file name of each shard with the hub's."""
+    source = config["corpus"]
+    trained = [_train_shard(index) for index in range(1, train_shards(config) + 1)]
+    public = {name: name for name in ("fineweb_val_000000.bin", *trained)}
+    return {**public, HOLDOUT_SHARD: source["holdout"]}
+
+
+def _train_shard(index: int) -> str:
+    return f"fineweb_train_{index:06d}.bin"
 
 
 def track(config: Config) -> Config:
-    """Return schema.TrackSpec as JSON values."""
-    values = {key: config["track"][key] for key in TRACK_KEYS}
+    """Return schema.TrackSpec as JSON values; a track without probes names none of their keys."""
+    values = {key: config["track"][key] for key in TRACK_KEYS if key in config["track"]}
     return {**values, "corpus": config["corpus"]["name"]}
 
 
-def train(config: Config) -> Config:
-    """Return schema.TrainSpec as JSON values; ``hidden`` is filled in from the corpus manifest."""
+def train(config: Config, shared: Setting = EVERYTHING) -> Config:
+    """Return schema.TrainSpec as JSON values; ``hidden`` is filled in from the corpus manifest.
+
+    Start, target and candidates of a task share one environment and one set of data.
+    Settings that a CPU track does not name are left out, so that its runs keep their keys.
+    """
     hardware = config["hardware"]
     environment = dict(hardware["environment"])
     if hardware["trainer"] == "simulated":
         environment["SIMULATED_TARGET"] = str(config["track"]["target_loss"])
-    return {**{key: hardware[key] for key in TRAIN_KEYS}, "environment": environment}
+    values = {**{key: hardware[key] for key in TRAIN_KEYS}, "environment": environment}
+    values["python"] = python(hardware, shared.era)
+    values |= {key: hardware[key] for key in GPU_KEYS if key in hardware}
+    if config["track"].get("data_prefix"):
+        values["data_prefix"] = config["track"]["data_prefix"]
+    if shared.train_shards:
+        values["train_shards"] = shared.train_shards
+    return values
+
+
+def python(hardware: Config, era: str) -> str:
+    """Return the interpreter of a run: the configured one, or else the era's environment."""
+    built = built_environment(hardware, era)
+    return f"{built}/bin/python" if built else str(hardware["python"])
+
+
+def built_environment(hardware: Config, era: str) -> str:
+    """Return the folder of the environment that an era's runs need built, "" if none."""
+    wanted = hardware.get("environments", "none") == "build" and hardware["trainer"] == "real"
+    return f"{ENVIRONMENTS}/{era}" if wanted and era and not hardware["python"] else ""
 
 
 def task(config: Config, name: str) -> Config:
@@ -75,9 +204,21 @@ def task(config: Config, name: str) -> Config:
         "target": target,
         "entry": config["track"]["entry"],
         "target_loss": config["track"]["target_loss"],
-        "hardware": f"{config['hardware']['description']} A run may take "
-        f"{config['hardware']['timeout_s']} s and {config['hardware']['memory_mb']} MiB.",
+        "hardware": _hardware(config),
     }
+
+
+def _hardware(config: Config) -> str:
+    """Return what the prompt says of the machine, the command and the caps."""
+    hardware, entry = config["hardware"], config["track"]["entry"]
+    said = [hardware["description"]]
+    if hardware.get("launch", "python") == "torchrun":
+        said.append(
+            f"The command is `torchrun --standalone --nproc_per_node={hardware['world_size']} "
+            f"{entry}`, followed by the lines of arguments.txt where there is one."
+        )
+    said.append(f"A run may take {hardware['timeout_s']} s and {hardware['memory_mb']} MiB.")
+    return " ".join(said)
 
 
 def hint_levels(config: Config) -> list[str]:
@@ -86,5 +227,6 @@ def hint_levels(config: Config) -> list[str]:
 
 
 def gpu(config: Config) -> Config:
-    """Return the extra Snakemake resources of a training job: a GPU where the profile has one."""
-    return {} if config["hardware"]["device"] == "cpu" else {"gres": "gpu:1"}
+    """Return the extra Snakemake resources of a training job: the profile's GPUs, if any."""
+    hardware = config["hardware"]
+    return {} if hardware["device"] == "cpu" else {"gres": f"gpu:{hardware.get('world_size', 1)}"}

@@ -2,8 +2,8 @@
 
 TRAIN = (
     f"speedrun train --shards {SHARDS}"
-    " --entry {params.entry} --probes {input.probes} --manifest {input.manifest}"
-    " --spec {params.spec:q}"
+    " --entry {params.entry} --spec {params.spec:q}"
+    + optional_words("probes", "manifest")
 )
 
 
@@ -11,8 +11,10 @@ TRAIN = (
 # and a finished run that was paid for could not be restored.
 rule train:
     input:
-        **training_inputs(),
+        **optional_inputs("probes", "manifest"),
+        shards=shards_of_task,
         parent=f"{NODE}/parent.json",
+        environment=environment_of_task,
     output:
         exit=f"{NODE}/run/exit.json",
         record=f"{NODE}/train.record.json",
@@ -25,7 +27,7 @@ rule train:
         runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
     params:
         entry=CONFIG["track"]["entry"],
-        spec=lambda wildcards: as_json(specs.train(CONFIG)),
+        spec=lambda wildcards: as_json(specs.train(CONFIG, SETTINGS[wildcards.task])),
         version=versions.TRAIN,
     message:
         "train {wildcards.task} {wildcards.arm} s{wildcards.seed} node {wildcards.node}"
@@ -38,8 +40,10 @@ rule train:
 
 rule train_reference:
     input:
-        **training_inputs(),
+        **optional_inputs("probes", "manifest"),
+        shards=shards_of_reference,
         solution=f"results/records/{{track}}/{{record}}/files/{CONFIG['track']['entry']}",
+        environment=environment_of_reference,
     output:
         exit=f"{REFERENCE}/run/exit.json",
         record=f"{REFERENCE}/train.record.json",
@@ -52,7 +56,7 @@ rule train_reference:
         runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
     params:
         entry=CONFIG["track"]["entry"],
-        spec=lambda wildcards: as_json(specs.train(CONFIG)),
+        spec=lambda wildcards: as_json(specs.train(CONFIG, KEY_SETTINGS[wildcards.key])),
         version=versions.TRAIN,
     message:
         "reference {wildcards.track}/{wildcards.record} run {wildcards.run}"

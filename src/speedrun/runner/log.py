@@ -50,6 +50,7 @@ class StampedLog:
         self.last_line = ""
         self._path, self._limit_bytes = path, limit_bytes
         self._carry = b""  # the line that has not ended yet
+        self._reader = protocol.Reader()
         self._last = Stamp(0.0, 0.0)
         self._written_bytes = 0
         with self._own_failure():
@@ -71,7 +72,8 @@ class StampedLog:
 
     def wants_stamp(self, chunk: bytes) -> bool:
         """Say whether ``chunk`` may complete a protocol line, whose stamp must be fresh."""
-        return protocol.MARK in self._carry + chunk
+        waiting = self._carry + chunk
+        return any(mark in waiting for mark in protocol.MARKS)
 
     def feed(self, chunk: bytes, stamp: Stamp) -> None:
         """Take output in, stamping the lines that end in it; after a flood, drop it."""
@@ -103,7 +105,7 @@ class StampedLog:
 
     def _write_line(self, line: str) -> None:
         wall_s, cpu_s = round(self._last.wall_s, 3), round(self._last.cpu_s, 3)
-        if protocol.parse(line):
+        if self._reader.feed(line):
             self.clock_s = cpu_s
         self.last_line = line
         record = {"wall_s": wall_s, "cpu_s": cpu_s, "line": line}

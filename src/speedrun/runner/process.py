@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Self
 
 from speedrun.files import SpeedrunError
-from speedrun.runner import clock, disk
+from speedrun.runner import clock, disk, logfile
 from speedrun.runner.log import Stamp, StampedLog
 from speedrun.runner.start import Command, preparation
 from speedrun.schema import RunExit, TrainSpec
 
 INTERVAL_S = 0.1  # between two looks at the tree
+LOOK_SHARE = 0.1  # of our time at most: two hundred compile workers take 0.2 s to look at
+PAUSE_S = 5.0  # between two looks, however many there are
 KILL_S = 30.0  # a killed tree that lives longer is stuck in the kernel
 CHUNK_BYTES = 65536
 DRAIN_CHUNKS = 64  # more than a pipe can hold
@@ -52,7 +54,9 @@ class _Tree:
         self._status = b""
         self._peak_rss_mb = 0.0
         self._started_s = self._checked_s = time.monotonic()
+        self._pause_s = INTERVAL_S
         self._work = disk.WorkFolder(command.folder, spec.disk_mb)
+        self._own_log = logfile.LogFile(command.folder, spec)
         self._process, self._status_fd = self._start()
         self._clock = clock.TreeClock(self._process.pid)
         self._sample = self._clock.sample()
@@ -68,6 +72,7 @@ class _Tree:
         finally:
             self._process.wait()
             self._reap_orphans()
+            self._own_log.close()
             for key in list(self._selector.get_map().values()):
                 os.close(key.fd)
             self._selector.close()
@@ -119,6 +124,7 @@ class _Tree:
                 if key.data is None:
                     return "exited"
                 self._read(key)
+            self._own_log.follow(self._log, self._elapsed_s())
             reason = self._broken_cap()
             if reason:
                 return reason
@@ -137,9 +143,10 @@ class _Tree:
         return bool(chunk)
 
     def _read_output(self, chunk: bytes) -> None:
+        arrived_s = self._elapsed_s()
         if self._log.wants_stamp(chunk):
             self._look()
-        self._log.feed(chunk, Stamp(self._elapsed_s(), self._sample.cpu_s))
+        self._log.feed(chunk, Stamp(arrived_s, self._sample.cpu_s))
 
     def _read_status(self, chunk: bytes) -> None:
         self._status += chunk
@@ -159,10 +166,13 @@ class _Tree:
 
     def _look(self) -> None:
         """Read the clock and the memory of the tree now."""
+        began_s = time.monotonic()
         if not self._command.sandboxed:
             self._follow_orphans()
         self._sample = self._clock.sample()
         self._peak_rss_mb = max(self._peak_rss_mb, self._sample.rss_mb)
+        needed_s = time.monotonic() - began_s
+        self._pause_s = min(max(INTERVAL_S, needed_s / LOOK_SHARE), PAUSE_S)
 
     def _follow_orphans(self) -> None:
         """Find the orphans that were re-parented to us before they were seen as descendants."""
@@ -175,15 +185,16 @@ class _Tree:
     def _broken_cap(self) -> str | None:
         if self._log.flooded:
             return "output_flood"
-        if time.monotonic() - self._checked_s < INTERVAL_S:
+        if self._elapsed_s() > self._spec.timeout_s:
+            return "timeout"
+        if time.monotonic() - self._checked_s < self._pause_s:
             return None
-        self._checked_s = time.monotonic()
         self._look()
+        self._checked_s = time.monotonic()
         self._demand_workflow()
         living = [process.pid for process in self._sample.living]
         own = SANDBOX_PROCESSES if self._command.sandboxed else 0
         caps = {
-            "timeout": self._elapsed_s() > self._spec.timeout_s,
             # Before memory: shared pages count once a process, so that a flood looks like both.
             "process_flood": len(living) > self._spec.processes + own,
             "oom": self._sample.rss_mb > self._spec.memory_mb,
@@ -202,6 +213,7 @@ class _Tree:
         self._kill()
         self._drain()
         self._look()
+        self._own_log.finish(self._log, Stamp(self._elapsed_s(), self._sample.cpu_s))
 
     def _drain(self) -> None:
         for key in list(self._selector.get_map().values()):

@@ -19,12 +19,15 @@ from importlib import metadata
 from pathlib import Path
 
 from speedrun.files import SpeedrunError
+from speedrun.runner import gpu, hub
 from speedrun.schema import TrainSpec
 
 NOBODY = "65534"
 PROBE_S = 20
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "passwd", "group")
+# The sandbox's own host has a name without a name server: torchrun's processes meet on it.
+NAMES = tuple(Path(__file__).parent / "etc" / name for name in ("hosts", "nsswitch.conf"))
 # The host's root owns these even without capabilities; /proc/sys stays writable otherwise.
 PROC = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
 # Where the work folder is seen; the first that holds no part of the interpreter.
@@ -69,7 +72,9 @@ def wrap(bwrap: str, python: Interpreter, mounts: Mounts, spec: TrainSpec) -> li
     return [
         bwrap,
         *_namespaces(),
-        *_system(spec.file_mb * 2**20),
+        *_system(spec.file_mb * 2**20, gpu.devices(spec)),
+        *_read_only(gpu.folders(spec)),
+        *hub.mount(spec),
         *_interpreter(python),
         *_hide(_hidden(python, mounts.hidden)),
         *("--bind", str(mounts.work), work),
@@ -87,15 +92,21 @@ def work_folder(python: Interpreter) -> str:
 
 
 def environment(python: Interpreter, home: str, spec: TrainSpec, seed: int) -> dict[str, str]:
-    """Return the whole environment of a candidate: nothing of the harness's own leaks in."""
+    """Return the whole environment of a candidate: nothing of the harness's own leaks in.
+
+    A run on GPUs gets what the node says about them: runner/gpu.py names it.
+    """
+    tools = [str(folder) for folder in gpu.tools()[:1]] if gpu.used(spec) else []
     return {
-        "PATH": f"{python.executable.parent}:/usr/bin:/bin",
+        "PATH": ":".join([str(python.executable.parent), *tools, "/usr/bin", "/bin"]),
         "HOME": home,
         "LANG": "C.UTF-8",
         "OMP_NUM_THREADS": str(spec.threads),
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "SPEEDRUN_SEED": str(seed),
+        **gpu.variables(spec, home),
+        **hub.variables(spec),
         **spec.environment,
     }
 
@@ -172,15 +183,18 @@ def _namespaces() -> list[str]:
     ]
 
 
-def _system(scratch_bytes: int) -> list[str]:
+def _system(scratch_bytes: int, devices: Sequence[str] = ()) -> list[str]:
     """Return the minimal root; memory-backed folders are as small as the largest file allowed."""
     binds = ["/usr", *SYSTEM, *(f"/etc/{name}" for name in ETC), "/sys/devices/system/cpu"]
+    names = [part for path in NAMES for part in ("--ro-bind", str(path), f"/etc/{path.name}")]
     scratch = ("--size", str(scratch_bytes), "--tmpfs")
     return [
         *_read_only(binds),
+        *names,
         *("--proc", "/proc"),
         *_read_only(PROC),
-        *("--dev", "/dev", *scratch, "/dev/shm", "--remount-ro", "/dev", *scratch, "/tmp"),
+        *("--dev", "/dev", *devices, *scratch, "/dev/shm", "--remount-ro", "/dev"),
+        *(*scratch, "/tmp"),
     ]
 
 

@@ -11,28 +11,26 @@ import contextlib
 import dataclasses
 import os
 import platform
-import random
 import shutil
 import stat
-import struct
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from speedrun import files, schema, versions
 from speedrun.files import SpeedrunError
-from speedrun.runner import disk, process, sandbox
-from speedrun.runner.log import encode
+from speedrun.runner import disk, gpu, hub, launch, logfile, process, sandbox, shards, simulated
 from speedrun.runner.start import Command
 from speedrun.schema import RunExit, TrainSpec
 
-MAGIC = 20240520
-HEADER_BYTES = 1024  # 256 int32: magic, version, number of tokens
 DATA = "data"  # the folder in the work folder that shows the inputs
 PROBE_ANSWER = "probe_logits.npy"
 PROBE_ANSWER_BYTES = 64 * 2**20
-SIMULATED_STEPS = 5
+# Keys of finished runs hold these only where they differ from their defaults: runs that were paid
+# for before there were such settings stay good.
+LATER = ("launch", "world_size", "data_prefix", "gpu", "hub_cache", "train_shards")
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,7 @@ class _Job:
     seed: int
     not_run: str
     cpu: int | None
+    arguments: list[str]  # of the entry file
 
 
 def train(
@@ -67,11 +66,15 @@ def train(
     core. A finished run with the same inputs is not repeated. Raises SpeedrunError for a corrupt
     shard, a sandbox that does not start or a log that cannot be written.
     """
-    why = not_run or _nothing_to_run(solution, entry)
-    inputs = {} if why else _inputs(data, probes)
+    why, arguments = not_run or _nothing_to_run(solution, entry), list[str]()
+    try:
+        arguments = [] if why else launch.arguments(solution)
+    except ValueError as error:
+        why = f"the solution's {error}"
+    inputs = {} if why else shards.inputs(data, spec, probes)
     digest = files.digest_tree(solution) if solution.is_dir() else ""
-    job = _Job(solution, digest, entry, inputs, spec, seed, why, cpu)
-    key = _key(job, _known_digests(data))
+    job = _Job(solution, digest, entry, inputs, spec, seed, why, cpu, arguments)
+    key = _key(job)
     finished = _finished(out, key)
     if finished is None:
         _clear(out)
@@ -89,49 +92,33 @@ def _nothing_to_run(solution: Path, entry: str) -> str:
     return f"solution has no {entry}" if missing else ""
 
 
-def _inputs(data: Path, probes: Path | None) -> dict[str, Path]:
-    """Return the files that the script finds under data/, each shard checked."""
-    shards = {path.name: path for path in sorted(data.glob("*.bin"))}
-    if not shards:
-        raise SpeedrunError(f"{data} holds no shard: make it with `snakemake --forcerun tokenize`")
-    for path in shards.values():
-        check_shard(path)
-    if probes is None:
-        return shards
-    if not probes.is_file():
-        raise SpeedrunError(f"{probes} is missing: make it with `snakemake --forcerun tokenize`")
-    return {**shards, "probes.npy": probes}
-
-
-def check_shard(path: Path) -> None:
-    """Raise SpeedrunError unless ``path`` is a whole shard in the speedrun's .bin format."""
-    with path.open("rb") as file:
-        header = file.read(HEADER_BYTES)
-    magic, _, tokens = struct.unpack_from("<3i", header.ljust(12, b"\0"))
-    expected, size = HEADER_BYTES + 2 * tokens, path.stat().st_size
-    fault = ""
-    if magic != MAGIC or len(header) < HEADER_BYTES:
-        fault = f"is no shard (magic number {magic}, not {MAGIC})"
-    elif expected != size:
-        fault = f"is damaged ({tokens} tokens take {expected} bytes, it has {size})"
-    if fault:
-        raise SpeedrunError(f"{path} {fault}: make it with `rm {path} && snakemake`")
-
-
-def _key(job: _Job, known: dict[str, str]) -> str:
+def _key(job: _Job) -> str:
     """Return the digest of what decides the run; the core it is pinned to does not."""
-    inputs = {name: known.get(name) or files.digest_file(path) for name, path in job.inputs.items()}
     parts = {
         "version": versions.TRAIN,
         "interpreter": _interpreter_versions(job.spec),
         "solution": job.digest,
         "entry": job.entry,
-        "inputs": inputs,
-        "spec": schema.to_dict(job.spec),
+        "inputs": shards.digests(job.inputs),
+        "spec": _deciding(job.spec),
         "seed": job.seed,
         "not_run": job.not_run,
     }
+    if gpu.used(job.spec) and not job.not_run:
+        parts["gpus"] = [card.name for card in gpu.cards(job.spec)]
+        parts["hub"] = hub.contents(job.spec)
     return files.digest_value(parts)
+
+
+def _deciding(spec: TrainSpec) -> dict[str, Any]:
+    """Return the settings that belong to the key."""
+    defaults = {item.name: item.default for item in dataclasses.fields(spec)}
+    values: dict[str, Any] = schema.to_dict(spec)
+    return {
+        name: value
+        for name, value in values.items()
+        if name not in LATER or value != defaults[name]
+    }
 
 
 def _interpreter_versions(spec: TrainSpec) -> dict[str, str]:
@@ -142,14 +129,9 @@ def _interpreter_versions(spec: TrainSpec) -> dict[str, str]:
     if spec.trainer == "simulated":
         return {}
     python = sandbox.interpreter(spec.python)
-    return {"python": python.version, "torch": python.version_of("torch")}
-
-
-def _known_digests(data: Path) -> dict[str, str]:
-    """Return the digests that tokenize wrote beside the shards, so that none is hashed twice."""
-    meta = data.parent / "meta.json"
-    found = files.read_json(meta).get("sha256", {}) if meta.is_file() else {}
-    return {str(name): str(digest) for name, digest in found.items()}
+    found = {"python": python.version, "torch": python.version_of("torch")}
+    built = python.prefix / "environment.json"  # of an era's environment: every package in it
+    return {**found, "packages": files.digest_file(built)} if built.is_file() else found
 
 
 def _finished(out: Path, key: str) -> RunExit | None:
@@ -194,10 +176,15 @@ def _execute(job: _Job, out: Path) -> RunExit:
 
 
 def _run_really(job: _Job, out: Path) -> RunExit:
-    with _work_folder(job, out) as work:
+    with gpu.reserved(job.spec) as gpus, _work_folder(job, out) as work:
         seen = process.run(_command(job, work), job.spec, out / "log.jsonl")
         _keep_answer(work / PROBE_ANSWER, out / PROBE_ANSWER)
-    return dataclasses.replace(seen, host=platform.node())
+    torch = sandbox.interpreter(job.spec.python).version_of("torch")
+    return dataclasses.replace(seen, host=platform.node(), torch=torch, gpus=gpus)
+
+
+def _simulate(job: _Job, out: Path) -> RunExit:
+    return simulated.run(job.digest, job.seed, job.spec, out / "log.jsonl")
 
 
 @contextlib.contextmanager
@@ -213,6 +200,8 @@ def _work_folder(job: _Job, out: Path) -> Iterator[Path]:
             shutil.copyfile(job.solution / path, work / path)
         if files.digest_tree(work) != job.digest:
             raise SpeedrunError(f"{job.solution} changed while it was copied: run again")
+        if job.spec.launch == "torchrun":  # records 15 to 17 write there without making it
+            (work / logfile.FOLDER).mkdir(exist_ok=True)
         yield work
     finally:
         disk.remove(work)
@@ -220,25 +209,26 @@ def _work_folder(job: _Job, out: Path) -> Iterator[Path]:
 
 def _command(job: _Job, work: Path) -> Command:
     """Return the entry's command: inside bubblewrap, or bare where that was asked for."""
-    python = sandbox.interpreter(job.spec.python)
-    call = [str(python.executable), job.entry]
-    if job.spec.sandbox == "bubblewrap":
-        mounts = sandbox.Mounts(work, job.inputs, job.spec.hidden)
-        words = [*sandbox.wrap(sandbox.find_bwrap(), python, mounts, job.spec), "--", *call]
-        home = sandbox.work_folder(python)
-    elif job.spec.sandbox == "none":
+    python, spec = sandbox.interpreter(job.spec.python), job.spec
+    words = launch.call(python, spec, job.entry, job.arguments)
+    sandboxed = spec.sandbox == "bubblewrap"
+    if sandboxed:
+        mounts = sandbox.Mounts(work, job.inputs, spec.hidden)
+        words = [*sandbox.wrap(sandbox.find_bwrap(), python, mounts, spec), "--", *words]
+    elif spec.sandbox == "none":
         _link_inputs(work / DATA, job.inputs)
-        words, home = call, str(work)
     else:
-        raise SpeedrunError(f"sandbox {job.spec.sandbox!r} is unknown: choose bubblewrap or none")
-    variables = sandbox.environment(python, home, job.spec, job.seed)
-    return Command(words, work, variables, job.spec.sandbox == "bubblewrap", job.cpu)
+        raise SpeedrunError(f"sandbox {spec.sandbox!r} is unknown: choose bubblewrap or none")
+    home = sandbox.work_folder(python) if sandboxed else str(work)
+    variables = sandbox.environment(python, home, spec, job.seed)
+    core = None if gpu.used(spec) else job.cpu  # one core for all compile workers: hours
+    return Command(words, work, variables, sandboxed, core)
 
 
 def _link_inputs(folder: Path, inputs: dict[str, Path]) -> None:
     """Show the data as links; without a sandbox nothing keeps the script from writing to it."""
-    folder.mkdir()
     for name, path in inputs.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).symlink_to(path.resolve())
 
 
@@ -257,41 +247,3 @@ def _keep_answer(source: Path, target: Path) -> None:
             files.write_bytes(target, os.read(handle, PROBE_ANSWER_BYTES))
     finally:
         os.close(handle)
-
-
-def _simulate(job: _Job, out: Path) -> RunExit:
-    """Stand in for a run: a log that depends on nothing but the solution and the seed.
-
-    A solution has a time of 5 to 20 s and reaches the target with probability 0.8; the seed
-    moves both a little.
-    """
-    try:
-        target_loss = float(job.spec.environment["SIMULATED_TARGET"])
-    except (KeyError, ValueError) as error:
-        raise SpeedrunError(
-            "the simulated trainer needs a number: set train.environment.SIMULATED_TARGET"
-        ) from error
-    nature, noise = random.Random(job.digest), random.Random(f"{job.digest} {job.seed}")
-    total_s = 5 + 15 * nature.random() + 0.1 * noise.random()
-    gap = nature.uniform(0.005, 0.05) * (1 if nature.random() < 0.8 else -1)
-    loss = target_loss - gap + noise.uniform(-0.002, 0.002)
-    files.write_bytes(out / "log.jsonl", b"".join(_simulated_lines(loss, total_s)))
-    return RunExit(
-        ran=True,
-        reason="exited",
-        exit_code=0,
-        wall_s=round(total_s, 3),
-        cpu_s=round(total_s, 3),
-        cpu_total_s=round(total_s, 3),
-    )
-
-
-def _simulated_lines(loss: float, total_s: float) -> Iterator[bytes]:
-    for index in range(1, SIMULATED_STEPS + 1):
-        step, at_s = 100 * index, round(total_s * index / SIMULATED_STEPS, 3)
-        now = loss + 0.4 * (SIMULATED_STEPS - index)
-        line = (
-            f"step:{step}/{100 * SIMULATED_STEPS} val_loss:{now:.4f} "
-            f"train_time:{at_s * 1000:.0f}ms step_avg:{at_s * 1000 / step:.2f}ms"
-        )
-        yield encode({"wall_s": at_s, "cpu_s": at_s, "line": line})
