@@ -85,6 +85,10 @@ def test_an_undisturbed_run_is_complete(simulated: Path) -> None:
         assert (node / "summary.md").read_text().strip()
 
 
+def test_a_run_holds_the_lock_of_its_folder(simulated: Path) -> None:
+    assert (simulated / "results/.lock").read_text().isdecimal()
+
+
 def test_nothing_is_left_to_do_after_a_run(simulated: Path) -> None:
     done = run(simulated, "-n", PAGE, overrides=SIMULATED)
     assert "Nothing to be done" in done.stdout + done.stderr

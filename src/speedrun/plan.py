@@ -7,26 +7,27 @@ working directory.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 from dataclasses import dataclass
 from typing import Any
 
 from speedrun import files, specs
-from speedrun.files import SpeedrunError
 
 RESULTS = "results"
 ARM_NAME = r"[a-z0-9_+]+"  # a folder's name, and a wildcard of the workflow
+# Of a corpus: whence and how much of it is fetched. What a run is shown of it, its setting says.
+WHENCE = ("endpoint", "store", "offline", "train_shards", "available_shards", "shard_steps")
 STAGE_SECTIONS = {"audit": "audit", "similarity": "embedder", "judge": "judge", "score": "audit"}
 
 
 @dataclass(frozen=True)
 class Task:
-    """A start record and its target record of one track."""
+    """A start record and its target record of one track, and what all its runs share."""
 
     name: str
     start: str
     target: str
+    setting: specs.Setting = specs.EVERYTHING
 
 
 @dataclass(frozen=True)
@@ -47,31 +48,21 @@ def chain(records: list[str]) -> list[Task]:
     return [Task(f"{start}-{target}", start, target) for start, target in pairs]
 
 
-def choose_tasks(records: list[str], wanted: list[str] | str) -> list[Task]:
-    """Return the tasks that a sweep names (one name, a list, or ``all``), in the chain's order.
-
-    Errors: an unknown task is a SpeedrunError that names the nearest one.
-    """
-    known = {task.name: task for task in chain(records)}
-    if wanted == "all":
-        return list(known.values())
-    names = [wanted] if isinstance(wanted, str) else wanted
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.0)
-            raise SpeedrunError(
-                f"config: unknown task {name!r}; nearest is {close[0]!r} "
-                f"(valid: {', '.join(known)}, or all)"
-            )
-    return [task for name, task in known.items() if name in names]
+def tasks(config: dict[str, Any]) -> list[Task]:
+    """Return the tasks of a resolved sweep (adapters/task_table.py), in the track's order."""
+    table = config["track"]["tasks"]
+    return [
+        Task(row["task"], row["start"], row["target"], specs.setting(config, row))
+        for row in table
+        if row["task"] in config["tasks"]
+    ]
 
 
 def trials(config: dict[str, Any]) -> list[Trial]:
     """Return every trial of a sweep: task by arm by seed."""
-    tasks = choose_tasks(config["track"]["records"], config["tasks"])
     return [
         _trial(config, task, name, arm, seed)
-        for task in tasks
+        for task in tasks(config)
         for name, arm in config["arms"].items()
         for seed in config["seeds"]
     ]
@@ -80,16 +71,39 @@ def trials(config: dict[str, Any]) -> list[Trial]:
 def _trial(config: dict[str, Any], task: Task, name: str, arm: dict[str, Any], seed: int) -> Trial:
     """Name a trial; its arm's digest leaves the budget out, so that more nodes extend it."""
     deciding = {key: value for key, value in arm.items() if key != "n_nodes"}
-    deciding["hardware"] = specs.train(config)
+    deciding["hardware"] = specs.train(config, task.setting)
     digest = files.digest_value(deciding)[:8]
     base = f"{RESULTS}/trials/{config['track']['name']}/{task.name}"
     return Trial(task.name, name, f"{base}/{name}-{digest}/s{seed}", deciding, seed, arm["n_nodes"])
 
 
-def reference_folders(config: dict[str, Any], record: str) -> list[str]:
-    """Return the folders of a record's reference runs on this hardware."""
-    base = f"{RESULTS}/references/{config['track']['name']}/{config['hardware']['name']}/{record}"
+def reference_folders(
+    config: dict[str, Any], record: str, shared: specs.Setting = specs.EVERYTHING
+) -> list[str]:
+    """Return the folders of a record's reference runs, shared by all arms and sweeps.
+
+    Their key stands for what decides such a run besides the record's code and the seed: hardware
+    and environment, entry and data. So two settings never take turns in one folder, and what one
+    sweep measured the next one reads. ``train`` itself runs again when the code is another.
+    """
+    track, key = config["track"]["name"], reference_key(config, shared)
+    base = f"{RESULTS}/references/{track}/{config['hardware']['name']}/{record}/{key}"
     return [f"{base}/run_{run}" for run in range(config["references"]["runs"])]
+
+
+def reference_key(config: dict[str, Any], shared: specs.Setting) -> str:
+    """Return the digest that stands for all but the code and the seed of reference runs."""
+    track, probes = config["track"], ("probe_sets", "probe_contexts", "probe_length")
+    shown = {name: track.get(name, 0) for name in probes}
+    data = {name: value for name, value in config["corpus"].items() if name not in WHENCE}
+    parts = [specs.train(config, shared), track["entry"], shown, data]
+    return files.digest_value(parts)[:8]
+
+
+def references(config: dict[str, Any], task: Task) -> dict[str, list[str]]:
+    """Return the reference folders of a task's start and target, in the task's setting."""
+    records = (task.start, task.target)
+    return {record: reference_folders(config, record, task.setting) for record in records}
 
 
 def run_seed(name: str) -> int:
@@ -99,19 +113,29 @@ def run_seed(name: str) -> int:
 
 def as_dict(config: dict[str, Any]) -> dict[str, Any]:
     """Return plan.json: what the scoring stages, report and publish need to know of a sweep."""
-    tasks = choose_tasks(config["track"]["records"], config["tasks"])
-    records = sorted({record for task in tasks for record in (task.start, task.target)})
+    chosen = tasks(config)
     return {
         "sweep": config["name"],
         "track": specs.track(config),
         "hardware": config["hardware"]["name"],
         "config_digest": files.digest_value(config),
         "config": config,
-        "references": {record: reference_folders(config, record) for record in records},
-        "tasks": [_task_entry(config, task) for task in tasks],
+        "references": _all_references(config, chosen),
+        "tasks": [_task_entry(config, task) for task in chosen],
+        "not_run": config["not_run"],
+        "p_max": config["references"]["p_max"],
         "trials": [_trial_entry(trial) for trial in trials(config)],
         **{section: config[section] for section in set(STAGE_SECTIONS.values())},
     }
+
+
+def _all_references(config: dict[str, Any], chosen: list[Task]) -> dict[str, list[str]]:
+    """Return the folders of each record; on the border of two settings it runs in both."""
+    found: dict[str, dict[str, None]] = {}
+    for task in chosen:
+        for record, folders in references(config, task).items():
+            found.setdefault(record, {}).update(dict.fromkeys(folders))
+    return {record: list(found[record]) for record in sorted(found)}
 
 
 def _task_entry(config: dict[str, Any], task: Task) -> dict[str, Any]:
@@ -145,9 +169,11 @@ def task_slice(plan: dict[str, Any], stage: str, task: str) -> dict[str, Any]:
         key: {} if key in dropped and isinstance(value, dict) else value
         for key, value in plan.items()
     }
-    kept["config_digest"] = ""
+    kept["config_digest"], kept["not_run"] = "", []
+    if stage != "score":
+        del kept["p_max"]
     kept["tasks"] = [entry for entry in plan["tasks"] if entry["task"] == task]
     kept["trials"] = [entry for entry in plan["trials"] if entry["task"] == task]
-    records = {record for entry in kept["tasks"] for record in (entry["start"], entry["target"])}
-    kept["references"] = {name: plan["references"][name] for name in sorted(records)}
+    one = next(entry for entry in tasks(plan["config"]) if entry.name == task)
+    kept["references"] = references(plan["config"], one)
     return kept

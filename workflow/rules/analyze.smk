@@ -1,16 +1,16 @@
 # analyze: one run understood: outcome, loss curve, times, the probes' verdict.
 ANALYZE = (
-    "speedrun analyze --track {params.track:q} --targets {input.targets}"
-    f" --shards {SHARDS} --folder "
+    "speedrun analyze --track {params.track:q}"
+    + optional_words("targets")
+    + f" --shards {SHARDS} --folder "
 )
-TARGETS = f"results/shards/{CORPUS}/private/probes/set_00/targets.npy"
 
 
 rule analyze:
     input:
+        **optional_inputs("targets"),
         exit=f"{NODE}/run/exit.json",
         parent=f"{NODE}/parent.json",
-        targets=TARGETS,
     output:
         analysis=f"{NODE}/analysis.json",
         summary=f"{NODE}/summary.md",
@@ -28,8 +28,8 @@ rule analyze:
 
 rule analyze_reference:
     input:
+        **optional_inputs("targets"),
         exit=f"{REFERENCE}/run/exit.json",
-        targets=TARGETS,
     output:
         analysis=f"{REFERENCE}/analysis.json",
         summary=f"{REFERENCE}/summary.md",
@@ -43,3 +43,13 @@ rule analyze_reference:
         "analyze reference {wildcards.track}/{wildcards.record} run {wildcards.run}"
     shell:
         ANALYZE + in_shell(REFERENCE) + " 2>&1 | tee {log}"
+
+
+# A target: the runs of the records alone, from which `speedrun references` tells what is measurable.
+rule references:
+    input:
+        [
+            f"{folder}/analysis.json"
+            for folders in PLAN["references"].values()
+            for folder in folders
+        ],

@@ -2,6 +2,32 @@
 SHARDS = f"results/shards/{CORPUS}"
 
 
+def text_files(wildcards):
+    """The user's own files: an edited one makes the corpus again."""
+    paths = [Path(path) for path in CONFIG["corpus"].get("paths", [])]
+    folders = [file for path in paths if path.is_dir() for file in path.rglob("*")]
+    return [str(path) for path in paths + folders if not path.is_dir()]
+
+
+def source_facts(record):
+    """What decides a fetched record's files."""
+    entry = schema.to_dict(REGISTRY.record(record))
+    return as_json({key: entry[key] for key in ("source", "sha256", "arguments")})
+
+
+def from_upstream():
+    """The first words of a shell line that reads a registry's records."""
+    upstream = CONFIG["track"]["upstream"]
+    words = ["--registry", str(REPOSITORY / CONFIG["track"]["registry"])]
+    words += ["--mirror", upstream["mirror"]]
+    words += ["--repo", upstream["repository"]] if upstream["repository"] else []
+    return f"speedrun records {shlex.join(words)}"
+
+
+# Filled in as a job runs: another mirror or address of the same records makes none of them again.
+FROM_UPSTREAM = from_upstream() if REGISTRY else ""
+
+
 def record_source(wildcards):
     folder = REPOSITORY / "tracks" / wildcards.track / "records" / wildcards.record
     return [str(path) for path in sorted(folder.glob("*")) if path.is_file()]
@@ -27,7 +53,8 @@ def earlier_analyses(wildcards):
 
 
 def root_analysis(wildcards):
-    return f"{PLAN['references'][wildcards.task.split('-')[0]][0]}/analysis.json"
+    start = wildcards.task.split("-")[0]
+    return f"{REFERENCES[wildcards.task][start][0]}/analysis.json"
 
 
 def oracle_target(wildcards):
@@ -46,16 +73,49 @@ def recorded_replies(wildcards):
     return [str(path) for path in sorted(folder.glob(pattern))]
 
 
-def training_inputs():
-    return {
-        "shards": [
-            f"{SHARDS}/meta.json",
-            f"{SHARDS}/public/train_000000.bin",
-            f"{SHARDS}/public/val_000000.bin",
-        ],
-        "probes": f"{SHARDS}/private/probes/set_00/contexts.npy",
-        "manifest": f"results/corpus/{CORPUS}/manifest.json",
-    }
+# What only some tracks and corpora have: withheld probes, and packages to hide from a run.
+OPTIONAL = {}
+if CONFIG["track"]["probe_sets"]:
+    OPTIONAL["probes"] = f"{SHARDS}/private/probes/set_00/contexts.npy"
+    OPTIONAL["targets"] = f"{SHARDS}/private/probes/set_00/targets.npy"
+if specs.corpus_kind(CONFIG) == "distributions":
+    OPTIONAL["manifest"] = f"results/corpus/{CORPUS}/manifest.json"
+
+
+def optional_inputs(*names):
+    return {name: OPTIONAL[name] for name in names if name in OPTIONAL}
+
+
+def optional_words(*names):
+    """The words of a shell line for the same inputs."""
+    return "".join(f" --{name} {{input.{name}}}" for name in optional_inputs(*names))
+
+
+def environment(era):
+    """What a run of an era needs built: nothing, or the mark of its environment."""
+    built = specs.built_environment(CONFIG["hardware"], era)
+    return [f"{built}.json"] if built else []
+
+
+def environment_of_task(wildcards):
+    return environment(SETTINGS[wildcards.task].era)
+
+
+def environment_of_reference(wildcards):
+    return environment(KEY_SETTINGS[wildcards.key].era)
+
+
+def shown_shards(setting):
+    names = specs.shard_names(CONFIG, setting)
+    return [f"{SHARDS}/meta.json", *(f"{SHARDS}/public/{name}" for name in names)]
+
+
+def shards_of_task(wildcards):
+    return shown_shards(SETTINGS[wildcards.task])
+
+
+def shards_of_reference(wildcards):
+    return shown_shards(KEY_SETTINGS[wildcards.key])
 
 
 def judge_replies(wildcards):

@@ -1,12 +1,15 @@
 # From Hydra's values to names: what this invocation will make. No job runs here.
+import shlex
 import sys
 import time
 from pathlib import Path
 
 REPOSITORY = Path(workflow.basedir)
+LOCK = Path("results/.lock")
 sys.path.insert(0, str(REPOSITORY / "src"))
 
-from speedrun import files, plan, search, specs, versions
+from speedrun import files, measurable, plan, schema, search, specs, versions
+from speedrun.adapters import missing, task_table
 from speedrun.adapters import sweep as sweeps
 from speedrun.adapters import workflow as jobs
 
@@ -17,10 +20,13 @@ try:
         sweeps.as_overrides(config.get("overrides", [])),
     )
     sweeps.check_inputs(REPOSITORY, CONFIG)
+    REGISTRY = task_table.registry_of(REPOSITORY, CONFIG["track"])
     if workflow.is_main_process:
-        # Without an executor (lint, --summary, --dag) and in a dry run, no job runs.
-        runs = workflow.executor_plugin is not None and not workflow.dryrun
-        (jobs.lock if runs else jobs.check_free)(Path("results/.lock"))
+        # No job runs here, nor ever in a dry run or lint: another workflow's plan must stay.
+        jobs.check_free(LOCK)
+        missing.say_not_run(CONFIG)
+        if workflow.output_settings and workflow.output_settings.dryrun:
+            missing.say(CONFIG, REGISTRY)
 except files.SpeedrunError as error:
     sys.exit(f"speedrun: {error}")
 
@@ -31,12 +37,18 @@ CORPUS = CONFIG["corpus"]["name"]
 PLAN = plan.as_dict(CONFIG)
 TASKS = [entry["task"] for entry in PLAN["tasks"]]
 TRIALS = plan.trials(CONFIG)
+REFERENCES = {task.name: plan.references(CONFIG, task) for task in plan.tasks(CONFIG)}
+# What a task's runs share (environment, data), and what a reference's do, by its key.
+SETTINGS = {task.name: task.setting for task in plan.tasks(CONFIG)}
+KEY_SETTINGS = {
+    plan.reference_key(CONFIG, setting): setting for setting in SETTINGS.values()
+}
 FOLDERS = {trial.folder: trial for trial in TRIALS}
 PLAN_FILE = f"results/{SWEEP}/plan.json"
 STAGE_PLAN = f"results/{SWEEP}/plan/{{stage}}/{{track}}/{{task}}.json"
 TRIAL = "results/trials/{track}/{task}/{arm}/s{seed}"
 NODE = f"{TRIAL}/node_{{node}}"
-REFERENCE = "results/references/{track}/{hardware}/{record}/run_{run}"
+REFERENCE = "results/references/{track}/{hardware}/{record}/{key}/run_{run}"
 
 if workflow.is_main_process:
     jobs.prepare_jobs()
@@ -46,6 +58,16 @@ PRODUCTS = [
     f"results/{SWEEP}/report/index.html",
     f"results/{SWEEP}/publish/published.json",
 ]
+
+
+def begin():
+    """Before the first job: lock the folder, and stop if a job would run in vain."""
+    try:
+        jobs.lock(LOCK)
+        rules_to_run = {job.rule.name for job in workflow.dag.needrun_jobs()}
+        missing.require(CONFIG, REGISTRY, rules_to_run, workflow.local_exec)
+    except files.SpeedrunError as error:
+        sys.exit(f"speedrun: {error}")
 
 
 def in_shell(pattern):
@@ -64,7 +86,7 @@ def node_log(stage):
 
 
 def reference_log(stage):
-    return f"results/logs/{stage}/references/{{track}}/{{hardware}}/{{record}}/run_{{run}}.log"
+    return f"results/logs/{stage}/references/{{track}}/{{hardware}}/{{record}}/{{key}}/run_{{run}}.log"
 
 
 def task_log(stage):
@@ -94,8 +116,7 @@ def trials_of(task):
 def analyses_of(task):
     """Everything that a task's products are made from: its nodes and its reference runs."""
     nodes = [folder for trial in trials_of(task) for folder in nodes_of(trial)]
-    start, target = task.split("-")
-    references = PLAN["references"][start] + PLAN["references"][target]
+    references = [folder for folders in REFERENCES[task].values() for folder in folders]
     return [f"{folder}/analysis.json" for folder in nodes + references]
 
 

@@ -1,6 +1,12 @@
 # score: the fraction of the human speedup that each trial recovered.
+# The list of measurable tasks that was frozen for this hardware, if any: `speedrun references`.
+FROZEN = measurable.frozen_path(REPOSITORY / "tracks", TRACK, PLAN["hardware"])
+FROZEN_INPUT = {"frozen": str(FROZEN)} if FROZEN.is_file() else {}
+
+
 rule score:
     input:
+        **FROZEN_INPUT,
         plan=stage_plan("score"),
         analyses=lambda wildcards: analyses_of(wildcards.task),
         audit=f"results/{SWEEP}/audit/{{track}}/{{task}}.json",
@@ -17,4 +23,5 @@ rule score:
         "score {wildcards.track}/{wildcards.task}"
     shell:
         "speedrun score --plan {input.plan} --task {wildcards.task} --out {output.product}"
-        " 2>&1 | tee {log}"
+        + (" --frozen {input.frozen:q}" if FROZEN_INPUT else "")
+        + " 2>&1 | tee {log}"

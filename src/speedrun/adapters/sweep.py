@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from speedrun import files, plan, specs
-from speedrun.adapters import arms, hydra_config
+from speedrun.adapters import arms, hydra_config, task_table
 from speedrun.files import SpeedrunError
 from speedrun.stages.task import HINT_FILES
 
@@ -25,17 +25,20 @@ def load(config_folder: Path, sweep: str, overrides: list[str]) -> dict[str, Any
         str(name): arms.resolve(config_folder, config, str(name), arm)
         for name, arm in config["arms"].items()
     }
-    plan.choose_tasks(config["track"]["records"], config["tasks"])
     judge = dict(config["judge"])
     if "model" in judge:
         judge["model"] = hydra_config.option(config_folder, "model", judge["model"])
-    return {**config, "arms": resolved, "judge": judge}
+    resolved_tasks = task_table.resolve(config_folder.parent, config)
+    return {**resolved_tasks, "arms": resolved, "judge": judge}
 
 
 def _check_values(config: dict[str, Any]) -> None:
     """Refuse, in one line that names the key, what no job could work with."""
     for section, key in COUNTS:
         arms.check_count(config[section][key], f"{section}.{key}")
+    p_max = config["references"]["p_max"]
+    if not isinstance(p_max, float) or not 0 < p_max < 1:
+        raise SpeedrunError(f"config: references.p_max must lie between 0 and 1, got {p_max!r}")
     arms.check_scaffold(config["scaffold"], "scaffold")
     if not isinstance(config["arms"], dict) or not config["arms"]:
         raise SpeedrunError(f"config: arms must name at least one arm, got {config['arms']!r}")
@@ -43,7 +46,8 @@ def _check_values(config: dict[str, Any]) -> None:
     tasks = config["tasks"]
     if not tasks or not (isinstance(tasks, str) or _all_are(tasks, str)):
         raise SpeedrunError(
-            f"config: tasks must be one name, a list of names, or all, got {tasks!r}"
+            "config: tasks must be one name, a list of names, or all (or an expression over the "
+            f"task table), got {tasks!r}"
         )
 
 
@@ -74,13 +78,14 @@ def as_overrides(value: Any) -> list[str]:
 def check_inputs(repository: Path, config: dict[str, Any]) -> None:
     """Check that the records and hints that a sweep needs exist, before any job starts.
 
-    Errors: SpeedrunError naming the missing file.
+    The records of a track with a registry are fetched by the workflow. Errors: SpeedrunError
+    naming the missing file.
     """
-    track = config["track"]["name"]
-    tasks = plan.choose_tasks(config["track"]["records"], config["tasks"])
-    for record in sorted({name for task in tasks for name in (task.start, task.target)}):
-        _require(repository / "tracks" / track / "records" / record / config["track"]["entry"])
-    for task in tasks:
+    track, chosen = config["track"]["name"], plan.tasks(config)
+    if "registry" not in config["track"]:
+        for record in sorted({name for task in chosen for name in (task.start, task.target)}):
+            _require(repository / "tracks" / track / "records" / record / config["track"]["entry"])
+    for task in chosen:
         for level in specs.hint_levels(config):
             _require_hint(repository, f"{track}/{task.name}", level)
 

@@ -22,21 +22,21 @@ def add_verbs(verbs: Any) -> None:
         train,
         entry=(str, "the file that is run"),
         shards=(path, "results/shards/CORPUS"),
-        probes=(path, "contexts.npy of a probe set"),
-        manifest=(path, "manifest.json of the corpus"),
         spec=(json_value, "TrainSpec as JSON"),
         folder=(path, "the node's folder; writes FOLDER/run"),
     )
+    train.add_argument("--probes", type=path, help="contexts.npy of a probe set, if it has any")
+    train.add_argument("--manifest", type=path, help="manifest.json of a corpus made from packages")
     train.add_argument("--solution", type=path, help="the source folder; FOLDER/solution if absent")
     train.add_argument("--parent", type=path, help="parent.json: says when there is nothing to run")
     analyze = options.verb(verbs, "analyze", run_analyze, "understand one run")
     required(
         analyze,
         track=(json_value, "TrackSpec as JSON"),
-        targets=(path, "targets.npy of the probe set"),
         shards=(path, "results/shards/CORPUS"),
         folder=(path, "the node's folder; reads FOLDER/run and, if there, FOLDER/parent.json"),
     )
+    analyze.add_argument("--targets", type=path, help="targets.npy of a probe set, if it has any")
 
 
 def _add_generate(parser: argparse.ArgumentParser) -> None:
@@ -120,9 +120,8 @@ def run_train(given: argparse.Namespace) -> None:
     from speedrun.stages import train
 
     parent = schema.load(schema.Parent, given.parent) if given.parent else None
-    spec = schema.from_dict(
-        schema.TrainSpec, {**given.spec, "hidden": hidden_paths(given.manifest)}
-    )
+    hidden = hidden_paths(given.manifest) if given.manifest else []
+    spec = schema.from_dict(schema.TrainSpec, {**given.spec, "hidden": hidden})
     with recorded("train", given.folder / "train.record.json") as record:
         ended = train.train(
             solution=given.solution or given.folder / "solution",

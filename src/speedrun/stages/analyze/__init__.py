@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-from speedrun import files, schema
-from speedrun.files import SpeedrunError
+from speedrun import files, schema, trainlog
 from speedrun.schema import Analysis, Outcome, Parent, RunExit, TrackSpec
+from speedrun.stages.analyze import clocks
 from speedrun.stages.analyze.reading import Seen, read_log, thin
 from speedrun.stages.analyze.rules import Verdict, judge
 from speedrun.stages.analyze.summary import digest, summary
@@ -32,7 +32,7 @@ def analyze(
     ``vocab_size`` the logits must have exactly that many columns.
     """
     ended = schema.load(RunExit, run / "exit.json")
-    seen = read_log(run / "log.jsonl")
+    seen = read_log(run / "log.jsonl", two_lines=track.clock == "train_time")
     if coder_outcome is not None:
         verdict = Verdict(coder_outcome, coder_reason)
     else:
@@ -60,7 +60,8 @@ def analyze_node(
 def _analysis(verdict: Verdict, seen: Seen, ended: RunExit, track: TrackSpec) -> Analysis:
     last = seen.last if seen.lines else None
     curve = thin(seen.curve, CURVE_POINTS)
-    time_s = _time_s(seen, track) if verdict.outcome is Outcome.OK else None
+    allocated, reserved = trainlog.peak_memory("\n".join(seen.tail))
+    time_s = clocks.time_s(seen, track) if verdict.outcome is Outcome.OK else None
     return Analysis(
         outcome=verdict.outcome,
         reason=verdict.reason,
@@ -73,14 +74,11 @@ def _analysis(verdict: Verdict, seen: Seen, ended: RunExit, track: TrackSpec) ->
         device_seconds=_device_seconds(ended),
         digest=digest(verdict, curve, time_s, seen.tail),
         solution_digest=ended.solution_digest,
+        gpu_memory_mib=allocated,
+        gpu_memory_reserved_mib=reserved,
+        gpus=ended.gpus.names if ended.gpus else [],
+        torch=ended.torch,
     )
-
-
-def _time_s(seen: Seen, track: TrackSpec) -> float:
-    clocks = {"cpu": seen.clocks.cpu_s, "wall": seen.clocks.wall_s}
-    if track.clock not in clocks:
-        raise SpeedrunError(f"track {track.name}: clock {track.clock!r}: choose cpu or wall")
-    return clocks[track.clock]
 
 
 def _device_seconds(ended: RunExit) -> float | None:

@@ -12,6 +12,7 @@ from speedrun.schema import CurvePoint
 
 TAIL_LINES = 20
 TAIL_COLUMNS = 200
+UNTIMED_STEPS = 10  # of the scripts of records 4 to 21
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class Seen:
 
     lines: list[tuple[protocol.ProtocolLine, log.LogLine]]
     tail: list[str]
+    timed_from_s: float = 0.0  # wall seconds: from when on the printed train_time counts
 
     @property
     def last(self) -> protocol.ProtocolLine:
@@ -34,20 +36,70 @@ class Seen:
     @property
     def curve(self) -> list[CurvePoint]:
         """The points of the loss curve; JSON has no word for those that are not finite."""
-        return [_point(*line) for line in self.lines if math.isfinite(line[0].val_loss)]
+        return [
+            _point(*line, self.last.steps or 0)
+            for line in self.lines
+            if math.isfinite(line[0].val_loss)
+        ]
 
 
-def read_log(path: Path) -> Seen:
-    """Read log.jsonl in one pass, holding no more than its protocol lines and its tail."""
-    lines: list[tuple[protocol.ProtocolLine, log.LogLine]] = []
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
+def read_log(path: Path, two_lines: bool = False) -> Seen:
+    """Read log.jsonl in one pass, holding no more than its protocol lines and its tail.
+
+    ``two_lines`` says whether the dialect of the first records' scripts counts as well.
+    """
+    gathered = _Gathered(two_lines)
     for line in log.read(path):
+        gathered.take(line)
+    timed_from_s = gathered.clock.reset_s
+    if timed_from_s is None:
+        timed_from_s = gathered.lines[0][1].wall_s if gathered.lines else 0.0
+    return Seen(gathered.lines, list(gathered.tail), timed_from_s)
+
+
+class _Gathered:
+    """What is kept of a log while its lines go by."""
+
+    def __init__(self, two_lines: bool) -> None:
+        self.lines: list[tuple[protocol.ProtocolLine, log.LogLine]] = []
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+        self.clock = _ScriptClock()
+        self._other = protocol.TwoLineReader() if two_lines else None
+
+    def take(self, line: log.LogLine) -> None:
         parsed = protocol.parse(line.line)
+        if parsed and self._other:  # the first line of the speedrun's own dialect ends the other
+            self._other = None
+            self.lines.clear()
+        elif self._other:
+            parsed = self._other.feed(line.line)
         if parsed:
-            lines.append((parsed, line))
+            self.lines.append((parsed, line))
+        elif not self.lines or self.lines[-1][0].step <= UNTIMED_STEPS:
+            self.clock.take(line)
         if line.line.strip():
-            tail.append(_printable(line.line))
-    return Seen(lines, list(tail))
+            self.tail.append(_printable(line.line))
+
+
+class _ScriptClock:
+    """Sees the one restart that a script's clock is allowed: after the first, untimed steps.
+
+    The scripts of records 4 to 21 compile in their first ten steps, count their time, and forget
+    it: the train_time of step 11 is less than that of step 10.
+    """
+
+    def __init__(self) -> None:
+        self.reset_s: float | None = None
+        self._last = (0, 0, 0.0)  # step, train_time in ms, wall seconds
+
+    def take(self, line: log.LogLine) -> None:
+        found = protocol.parse_step(line.line)
+        if found is None:
+            return
+        step, time_ms, wall_s = self._last
+        if step == UNTIMED_STEPS and found[0] == step + 1 and found[1] < time_ms:
+            self.reset_s = wall_s
+        self._last = (*found, line.wall_s)
 
 
 def _printable(line: str) -> str:
@@ -56,10 +108,10 @@ def _printable(line: str) -> str:
     return clean[:TAIL_COLUMNS]
 
 
-def _point(line: protocol.ProtocolLine, stamped: log.LogLine) -> CurvePoint:
+def _point(line: protocol.ProtocolLine, stamped: log.LogLine, steps: int) -> CurvePoint:
     return CurvePoint(
         step=line.step,
-        steps=line.steps,
+        steps=steps if line.steps is None else line.steps,
         val_loss=line.val_loss,
         train_time_ms=line.train_time_ms,
         wall_s=stamped.wall_s,

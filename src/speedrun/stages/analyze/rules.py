@@ -7,17 +7,14 @@ else is wrong with it.
 
 from __future__ import annotations
 
-import itertools
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from speedrun.schema import Outcome, ProbeResult, RunExit, TrackSpec
-from speedrun.stages.analyze import probes
+from speedrun.stages.analyze import clocks, probes
 from speedrun.stages.analyze.reading import Seen
 
-TRAIN_TIME_RATIO_MAX = 1.05  # a process cannot have used more CPU than its whole tree
-CLOCK_GRAIN_S = 0.05  # both clocks are good to a few ticks
 CAPS = {
     "timeout": (Outcome.TIMEOUT, "killed at the wall-time limit"),
     "oom": (Outcome.OOM, "killed at the memory limit"),
@@ -48,7 +45,7 @@ def judge(
     verdict = _incomplete(seen, ended) or _missed(seen, track)
     if verdict:
         return verdict
-    violation = _clock_violation(seen, ended, track)
+    violation = clocks.violation(seen, ended, track)
     if violation:
         return Verdict(Outcome.RULE_VIOLATION, violation)
     if targets is None or ended.trainer == "simulated":
@@ -88,34 +85,6 @@ def _missed(seen: Seen, track: TrackSpec) -> Verdict | None:
         return None
     reason = f"the last val_loss is {loss:.6g}, the target {track.target_loss:g}"
     return Verdict(Outcome.MISSED_TARGET, reason)
-
-
-def _clock_violation(seen: Seen, ended: RunExit, track: TrackSpec) -> str:
-    """Return which rule about steps and clocks was broken, "" for none."""
-    pairs = list(itertools.pairwise(line for line, _ in seen.lines))
-    if any(later.step <= earlier.step for earlier, later in pairs):
-        return "the printed steps do not increase"
-    if any(later.train_time_ms < earlier.train_time_ms for earlier, later in pairs):
-        return "the printed train_time decreases"
-    clock_s = seen.clocks.cpu_s
-    after_s = (ended.cpu_total_s or 0.0) - clock_s
-    if after_s > track.after_clock_s_max:
-        return (
-            f"{after_s:.2f} CPU s were used after the last protocol line, "
-            f"{track.after_clock_s_max:g} are allowed"
-        )
-    return _train_time_violation(seen.last.train_time_ms / 1000, clock_s, track)
-
-
-def _train_time_violation(printed_s: float, clock_s: float, track: TrackSpec) -> str:
-    low = track.train_time_ratio_min * clock_s - CLOCK_GRAIN_S
-    high = TRAIN_TIME_RATIO_MAX * clock_s + CLOCK_GRAIN_S
-    if low <= printed_s <= high:
-        return ""
-    return (
-        f"the printed train_time is {printed_s:.2f} s, but the harness's clock shows "
-        f"{clock_s:.2f} CPU s (allowed: {max(low, 0):.2f} to {high:.2f})"
-    )
 
 
 def _probed(

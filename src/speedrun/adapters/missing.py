@@ -1,0 +1,145 @@
+"""What a sweep needs that is not there: said in plain words by a dry run, before any job.
+
+What the workflow itself fetches or builds is only named; what no rule can make, a graphics card
+or a model's key, stops a run that would need it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speedrun import plan, registry, specs
+from speedrun.files import SpeedrunError
+
+Config = dict[str, Any]
+TRAINING, ASKING = ("train", "train_reference", "audit"), ("generate", "judge")
+
+
+@dataclass(frozen=True)
+class Gap:
+    """Something that is not there. No rule makes it for the rules that it ``stops``."""
+
+    text: str
+    stops: tuple[str, ...] = ()
+
+
+def say_not_run(config: Config) -> None:
+    """Print the tasks that this hardware cannot run faithfully."""
+    for row in config["not_run"]:
+        _say(f"not run: {row['task']}: {row['reason']}")
+
+
+def say(config: Config, facts: registry.Registry | None) -> None:
+    """Print what is missing here, for a dry run: whatever a job would stop at, and what comes."""
+    for gap in gaps(config, facts, local=True):
+        _say(f"missing: {gap.text}")
+
+
+def require(
+    config: Config, facts: registry.Registry | None, rules: Collection[str], local: bool
+) -> None:
+    """Stop a run before its first job if one of its rules lacks what no rule can make.
+
+    ``local``: the jobs run on this machine, not on a cluster's. Errors: SpeedrunError naming it.
+    """
+    for gap in gaps(config, facts, local):
+        if set(gap.stops) & set(rules):
+            raise SpeedrunError(f"missing: {gap.text}")
+
+
+def _say(text: str) -> None:
+    print(f"speedrun: {text}", file=sys.stderr)
+
+
+def gaps(config: Config, facts: registry.Registry | None, local: bool) -> Iterator[Gap]:
+    """Yield what is not there, relative to the working directory and on this machine."""
+    if facts:
+        yield from _upstream(config, facts)
+    if specs.corpus_kind(config) != "distributions":
+        yield from _shards(config)
+    yield from _environments(config)
+    if config["hardware"]["trainer"] == "real":
+        yield from _interpreter(config["hardware"]["python"], local)
+        yield from _cards(config["hardware"], local)
+        yield from _downloads(config["hardware"], local)
+    yield from _keys(config)
+
+
+def _upstream(config: Config, facts: registry.Registry) -> Iterator[Gap]:
+    """A repository on this machine is read where it lies; any other goes into the mirror."""
+    upstream = config["track"]["upstream"]
+    here = [path for path in (upstream["repository"], upstream["mirror"]) if path]
+    if not any(Path(path).is_dir() for path in here):
+        source = upstream["repository"] or facts.upstream.url
+        yield Gap(
+            f"the upstream records ({upstream['mirror']}): the workflow fetches commit "
+            f"{facts.upstream.commit[:12]} from {source}"
+        )
+
+
+def _shards(config: Config) -> Iterator[Gap]:
+    corpus, names = config["corpus"]["name"], specs.shard_names(config)
+    folder = Path(plan.RESULTS, "shards", corpus, "public")
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        yield Gap(
+            f"shards: {len(absent)} of {len(names)} of corpus {corpus}, from {folder / absent[0]} "
+            "on: the workflow makes them"
+        )
+
+
+def _environments(config: Config) -> Iterator[Gap]:
+    eras = dict.fromkeys(task.setting.era for task in plan.tasks(config))
+    folders = {era: specs.built_environment(config["hardware"], era) for era in eras}
+    absent = [
+        era for era, path in folders.items() if path and not Path(path, "bin/python").exists()
+    ]
+    if absent:
+        yield Gap(f"environments of the eras {', '.join(absent)}: the workflow builds them")
+
+
+def _interpreter(python: str, local: bool) -> Iterator[Gap]:
+    if python and local and shutil.which(python) is None:
+        yield Gap(f"interpreter {python}: set hardware.python to one that exists", TRAINING)
+
+
+def _cards(hardware: Config, local: bool) -> Iterator[Gap]:
+    """A cluster's nodes have their own cards, so that this machine's say nothing there."""
+    if hardware["device"] == "cpu" or not local:
+        return
+    wanted, there = hardware.get("world_size", 1), len(list(Path("/dev").glob("nvidia[0-9]*")))
+    if there < wanted:
+        yield Gap(
+            f"GPU: hardware {hardware['name']} needs {wanted}, this machine shows {there}: run on "
+            "such a machine, or on a cluster with --profile slurm",
+            TRAINING,
+        )
+
+
+def _downloads(hardware: Config, local: bool) -> Iterator[Gap]:
+    folder = hardware.get("hub_cache", "")
+    if folder and local and not Path(folder).is_dir():
+        yield Gap(
+            f"downloads {folder}: fill it as docs/hardware.md says, or set hardware.hub_cache='' "
+            "to run only what downloads nothing",
+            TRAINING,
+        )
+
+
+def _keys(config: Config) -> Iterator[Gap]:
+    models = [(f"arm {name}", arm["model"]) for name, arm in config["arms"].items()]
+    models.append(("the judge", config["judge"].get("model", {})))
+    for user, model in models:
+        variable = model.get("api_key_env")
+        if variable and not os.environ.get(variable):
+            yield Gap(
+                f"key of model {model['name']} ({user}): the environment variable {variable} is "
+                "not set: export the endpoint's key in it (any text for a server without keys)",
+                ASKING,
+            )

@@ -1,0 +1,104 @@
+"""The task table of a track, and which of its tasks a sweep runs.
+
+A track with a registry has the tasks of its registry; any other has every pair of consecutive
+records. The tasks that the hardware cannot run faithfully are set apart with their reasons.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from speedrun import faithful, plan, registry
+from speedrun.adapters import selection
+from speedrun.files import SpeedrunError
+
+Config = dict[str, Any]
+Row = dict[str, Any]
+WORLD_SIZES = (1, 2, 4, 8)
+
+
+def resolve(repository: Path, config: Config) -> Config:
+    """Return ``config`` with its track's records and tasks, its own tasks by name, and not_run.
+
+    Errors: SpeedrunError in one line for an unknown or excluded task, a bad expression, a broken
+    registry, or when nothing is left to run.
+    """
+    track = config["track"]
+    facts = registry_of(repository, track)
+    if facts is None:
+        rows = [_local_row(task) for task in plan.chain(track["records"])]
+        chosen = selection.choose(rows, {}, config["tasks"])
+        return {**config, "track": {**track, "tasks": rows}, "tasks": chosen, "not_run": []}
+    rows = [registry_row(pair) for pair in facts.tasks]
+    excluded = {pair.task: pair.excluded for pair in facts.transitions if pair.excluded}
+    chosen = selection.choose(rows, excluded, config["tasks"])
+    not_run = _unfaithful(facts, config["hardware"], chosen)
+    resolved = {**track, "records": [record.id for record in facts.records], "tasks": rows}
+    return {**config, "track": resolved, "not_run": not_run, "tasks": _left(chosen, not_run)}
+
+
+def registry_of(repository: Path, track: Config) -> registry.Registry | None:
+    """Return a track's registry, None where its records lie in tracks/."""
+    return registry.load(repository / track["registry"]) if "registry" in track else None
+
+
+def _local_row(task: plan.Task) -> Row:
+    number = int(task.target.removeprefix("r"))
+    return {"task": task.name, "number": number, "start": task.start, "target": task.target}
+
+
+def registry_row(pair: registry.Transition) -> Row:
+    """Return a task's row: what a selection may ask about. Times are the published ones."""
+    sizes = set(pair.start.world_sizes) & set(pair.target.world_sizes)
+    return {
+        "task": pair.task,
+        "number": pair.target.number,
+        "start": pair.start.id,
+        "target": pair.target.id,
+        "era": pair.target.era,
+        "gain_percent": round(pair.gain_percent, 3),
+        "start_minutes": pair.start.time_minutes,
+        "target_minutes": pair.target.time_minutes,
+        "start_date": pair.start.date,
+        "target_date": pair.target.date,
+        "strict": pair.strict,
+        "ai_system": pair.target.ai_system,
+        "train_tokens": _most_tokens(pair),
+        **{f"gpus_{size}": size in sizes for size in WORLD_SIZES},
+    }
+
+
+def _most_tokens(pair: registry.Transition) -> int | None:
+    """Return what the longer of the two runs trains on, None where that is not known."""
+    tokens = [side.train_tokens for side in (pair.start, pair.target)]
+    known = [count for count in tokens if count is not None]
+    return max(known) if len(known) == len(tokens) else None
+
+
+def _unfaithful(facts: registry.Registry, hardware: Config, chosen: list[str]) -> list[Row]:
+    """Return the tasks of which a record cannot run here as it ran upstream, with the reason.
+
+    The simulated trainer runs no script, so that nothing can be unfaithful.
+    """
+    if hardware["trainer"] == "simulated":
+        return []
+    reasons = {
+        pair.task: faithful.unfaithful(pair.start, hardware)
+        or faithful.unfaithful(pair.target, hardware)
+        for pair in facts.tasks
+        if pair.task in chosen
+    }
+    return [{"task": task, "reason": reason} for task, reason in reasons.items() if reason]
+
+
+def _left(chosen: list[str], not_run: list[Row]) -> list[str]:
+    dropped = {row["task"]: row["reason"] for row in not_run}
+    left = [task for task in chosen if task not in dropped]
+    if not left:
+        task, reason = next(iter(dropped.items()))
+        raise SpeedrunError(
+            f"config: this hardware can run none of the {len(chosen)} chosen tasks faithfully; "
+            f"{task}: {reason}: choose another hardware or other tasks"
+        )
+    return left
