@@ -26,12 +26,10 @@ def nano_config() -> dict[str, object]:
 @pytest.fixture(scope="session")
 def nano_shards(tmp_path_factory: pytest.TempPathFactory, nano_config: dict[str, object]) -> Path:
     """The nano corpus, really read and tokenised: {corpus,shards}/nano under one folder."""
-    from speedrun import schema
     from speedrun.stages import corpus, tokenize
 
     base = tmp_path_factory.mktemp("nano")
-    spec = schema.from_dict(corpus.CorpusSpec, specs.corpus(nano_config))
-    corpus.corpus(spec, base / "corpus" / "nano")
-    shards = schema.from_dict(tokenize.TokenizeSpec, specs.tokenize(nano_config))
-    tokenize.tokenize(base / "corpus/nano/documents.jsonl", shards, base / "shards" / "nano")
+    corpus.build(specs.corpus(nano_config), base / "corpus" / "nano")
+    documents = base / "corpus/nano/documents.jsonl"
+    tokenize.build(documents, specs.tokenize(nano_config), base / "shards" / "nano")
     return base

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -11,12 +12,16 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import running
 import sweep_files
+import train_bench
 from speedrun import cli, files, interleave, schema, trials, verdict
+from speedrun.cli import measure
 from speedrun.interleave import Timing
+from speedrun.runner import gpu
 from speedrun.schema import Outcome
 from speedrun.stages import audit
 
@@ -390,10 +395,9 @@ WORKS_ON = {"start": 0.05, "target": 0.05, "agent": 0.8}  # CPU s after the last
 
 
 def test_real_work_after_the_last_line_is_found(tmp_path: Path) -> None:
-    import test_train
-    from speedrun.stages import analyze
+    from speedrun.stages import analyze, train
 
-    bench = test_train.Bench(tmp_path)
+    bench = train_bench.Bench(tmp_path)
     track = dataclasses.replace(sweep_files.TRACK, after_clock_s_max=4.0, train_time_ratio_min=0.0)
     for name, extra_s in WORKS_ON.items():
         line = f"print('{running.PROTOCOL}', flush=True)\n"
@@ -402,8 +406,8 @@ def test_real_work_after_the_last_line_is_found(tmp_path: Path) -> None:
         )
 
     def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
-        inputs = (bench.data, bench.probes, out, test_train.SPEC, seed)
-        ended = test_train.stage.train(solution, entry, *inputs, cpu=cpu)
+        inputs = (bench.data, bench.probes, out, train_bench.SPEC, seed)
+        ended = train.train(solution, entry, *inputs, cpu=cpu)
         return ended, analyze.analyze(out, track, None)
 
     programs = [interleave.member(name, tmp_path / name, trusted=False) for name in WORKS_ON]
@@ -420,8 +424,9 @@ def test_real_work_after_the_last_line_is_found(tmp_path: Path) -> None:
 
 
 def test_the_audit_pins_one_core_a_lane(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = ("plan", "out", "shards", "manifest")
-    paths = [word for name in names for word in (f"--{name}", str(tmp_path / name))]
+    sweep_files.sweep(tmp_path)
+    paths = ["--plan", str(tmp_path / "sweep" / "plan.json")]
+    paths += [word for name in ("out", "shards") for word in (f"--{name}", str(tmp_path / name))]
     given = ["audit", *paths, "--task", "r01-r02", "--spec", '{"threads": 2}']
     assert cli.main(given) == 1
     said = capsys.readouterr().err
@@ -463,3 +468,83 @@ def test_other_clocks_use_the_printed_time(tmp_path: Path) -> None:
     (one,) = interleave.run_block(block, track, run, tmp_path / "store")
     assert one.time_s == pytest.approx(3.6)
     assert one.after_clock_s is None
+
+
+UNPROBED = schema.TrackSpec(
+    name="nano", corpus="nano", records=["r01", "r02"], entry="train.py", target_loss=3.28,
+    clock="train_time",
+)  # fmt: skip
+
+
+def simulated_bench(root: Path) -> measure.Bench:
+    """A bench on a track without probes: shards of a few tokens, the simulated trainer."""
+    for name in ("fineweb_train_000001.bin", "fineweb_val_000000.bin"):
+        header = np.zeros(256, dtype="<i4")
+        header[:3] = (20240520, 1, 8)
+        content = header.tobytes() + np.arange(8, dtype="<u2").tobytes()
+        files.write_bytes(root / "shards" / "public" / name, content)
+    files.write_json(root / "shards" / "meta.json", {"vocab_size": 50257})
+    spec = {"timeout_s": 60, "memory_mb": 1000, "output_mb": 1, "file_mb": 1, "processes": 8}
+    spec |= {"threads": 16, "sandbox": "none", "trainer": "simulated", "launch": "torchrun"}
+    spec |= {"environment": {"SIMULATED_TARGET": "3.28"}, "data_prefix": "fineweb10B/"}
+    return measure.Bench(root / "shards", None, spec, UNPROBED)
+
+
+def test_a_track_without_probes_on_its_own_clock(tmp_path: Path) -> None:
+    """The whole machine a run, nothing pinned, no probe asked, one simulated solution a member."""
+    plan = sweep_files.sweep(tmp_path, rounds=6)
+    audit_plan = dataclasses.replace(plan.audit, lanes=4)
+    plan = dataclasses.replace(plan, track=UNPROBED, audit=audit_plan)
+    bench, store, out = simulated_bench(tmp_path), tmp_path / "store", tmp_path / "a.json"
+    data = audit.audit_task(plan, "r01-r02", bench.run, store, out, bench.digest)
+    assert {one["cpu"] for one in data["rounds"]} == {None}
+    runs = [run for one in data["rounds"] for run in one["runs"].values()]
+    assert {run["after_clock_s"] for run in runs} == {run["probe_difference"] for run in runs}
+    found = {one["arm"]: one for one in data["trials"]}
+    assert found["null"]["equivalent_to_0"] and found["oracle"]["equivalent_to_1"]
+    assert found["replay"]["probes"]["ok"] and not found["replay"]["probes"]["n"]
+    evidence = found["replay"]["evidence"]
+    assert "no probes on this track: the printed losses stand unchecked" in evidence
+    assert not any("CPU s" in sentence for sentence in evidence)
+    again = audit.audit_task(plan, "r01-r02", stopped, store, out, bench.digest)
+    assert again == data
+
+
+def stopped(solution: Path, entry: str, out: Path, seed: int, cpu: int | None):
+    raise AssertionError("a finished timing was made again")
+
+
+def test_without_probes_the_loss_rule_alone_decides() -> None:
+    runs = [timing(i, "agent", loss, None, None) for i, loss in enumerate(GOOD)]
+    silent = verdict.probe_rule(runs, runs, probed=False)
+    assert silent["ok"] and silent["correction"] == 0.0
+    measured = {"probes": silent, "late": verdict.late_rule(runs, runs), "faster_than_start": None}
+    for target_loss, word in ((3.5, "confirmed"), (3.41, "not_confirmed")):
+        measured["loss"] = verdict.loss_rule(runs, target_loss, 0.0)
+        assert verdict.judge(runs, measured, 0.01)[0] == word
+
+
+def test_only_the_cpu_clock_asks_for_one_thread(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sweep_files.sweep(tmp_path, rounds=3)
+    path = tmp_path / "sweep" / "plan.json"
+    values = files.read_json(path) | {"track": schema.to_dict(UNPROBED)}
+    files.write_json(path, values)
+    bench = simulated_bench(tmp_path)
+    given = ["--plan", path, "--task", "r01-r02", "--shards", bench.shards, "--lanes", "1"]
+    given += ["--out", tmp_path / "a.json", "--store", tmp_path / "store"]
+    assert cli.main(["audit", *map(str, given), "--spec", json.dumps(bench.spec)]) == 0
+    assert len(files.read_json(tmp_path / "a.json")["rounds"]) == 3
+    assert "round 3/3" in capsys.readouterr().err
+
+
+def test_timings_on_other_cards_are_other_timings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def digest(names: list[str]) -> str:
+        cards = [gpu.Card("0", "GPU-0", name, "1", 0) for name in names]
+        monkeypatch.setattr(gpu, "cards", lambda spec: cards)
+        return simulated_bench(tmp_path).digest
+
+    assert len({digest([]), digest(["A"]), digest(["B"]), digest(["A", "A"])}) == 4

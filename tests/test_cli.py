@@ -29,7 +29,7 @@ def test_every_verb_has_help(verb: str, capsys: pytest.CaptureFixture[str]) -> N
 
 def test_the_verbs_are_the_stages(repository: Path) -> None:
     rules = {path.stem for path in (repository / "workflow/rules").glob("*.smk")}
-    assert rules - {"plan", "inputs"} == set(VERBS)
+    assert rules - {"plan", "inputs", "environments"} == set(VERBS)
 
 
 def test_starting_the_command_line_imports_nothing_heavy() -> None:

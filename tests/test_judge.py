@@ -118,6 +118,17 @@ def test_a_missing_recording_has_no_score_and_leaves_its_prompt(tmp_path: Path) 
     assert found["tuner"]["score"] is None and found["tuner"]["source"] == "no winner"
 
 
+def test_without_a_rubric_only_a_records_own_code_has_a_score(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    (Path(plan.task("r01-r02").folder) / "private/rubric.yaml").unlink()
+    out = tmp_path / "judge" / "r01-r02.json"
+    judge.judge_task(plan, "r01-r02", judge.recorded_judge(tmp_path / "replies"), out)
+    found = {entry["arm"]: entry for entry in files.read_json(out)["trials"]}
+    assert (found["oracle"]["score"], found["null"]["score"]) == (1.0, 0.0)
+    assert (found["replay"]["score"], found["replay"]["source"]) == (None, "no rubric")
+    assert not (out.parent / "prompts").exists()
+
+
 def record(tmp_path: Path, reply: str) -> None:
     """Answer the prompt that an earlier call left."""
     judged(tmp_path, judge.recorded_judge(tmp_path / "replies"))

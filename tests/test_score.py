@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sweep_files
-from speedrun import files, schema, trials
+from speedrun import files, measurable, schema, trials
 from speedrun.schema import Outcome
 from speedrun.stages import score
 
@@ -124,7 +125,7 @@ def test_references_that_never_ended_are_an_error(tmp_path: Path) -> None:
         missed = sweep_files.analysis(Outcome.TIMEOUT, None)
         schema.save(Path(folder) / "analysis.json", missed)
     with pytest.raises(files.SpeedrunError, match="none of 2 reference runs of r02"):
-        score.reference_time(plan, "r02")
+        score.reference_times(plan, "r02")
 
 
 def test_a_stage_file_of_other_trials_is_an_error_that_names_it(tmp_path: Path) -> None:
@@ -151,3 +152,73 @@ def test_an_unfinished_trial_is_an_error(tmp_path: Path) -> None:
         trials.nodes(trial)
     with pytest.raises(files.SpeedrunError, match="no task 'r09-r10': it has r01-r02"):
         plan.task("r09-r10")
+
+
+def scored(root: Path, plan: trials.Plan, **changes: object) -> dict:
+    paths = write_inputs(root, plan, {"tuner": NO_WINNER})
+    return score.score_task(plan, "r01-r02", *paths, root / "score.json", **changes)
+
+
+def test_every_row_says_whether_its_task_is_measurable(tmp_path: Path) -> None:
+    found = scored(tmp_path, sweep_files.sweep(tmp_path))
+    assert {row["measurable"] for row in found["trials"]} == {"true"}
+    assert found["trials"][0]["measurable_reason"].startswith("the target takes 0.500 of the start")
+    assert found["measurable"]["data"] == "reference runs"
+    assert found["measurable"]["origin"] == "not frozen: from this sweep's own runs of the records"
+
+
+def test_an_agents_result_never_moves_the_answer(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    before = scored(tmp_path, plan)["measurable"]
+    for trial in plan.trials:
+        fast = sweep_files.analysis(Outcome.OK, 0.1)
+        schema.save(Path(trial.folder) / "node_1" / "analysis.json", fast)
+    after = scored(tmp_path, plan)
+    assert after["measurable"] == before
+    assert after["trials"][0]["fsr"] > 1.5
+
+
+def test_records_that_do_not_differ_and_too_few_runs(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    slow = [sweep_files.analysis(Outcome.OK, time_s) for time_s in (10.1, 10.2)]
+    for folder, one in zip(plan.references["r02"], slow, strict=True):
+        schema.save(Path(folder) / "analysis.json", one)
+    assert {row["measurable"] for row in scored(tmp_path, plan)["trials"]} == {"false"}
+    single = {name: runs[:1] for name, runs in plan.references.items()}
+    found = scored(tmp_path, dataclasses.replace(plan, references=single))
+    assert {row["measurable"] for row in found["trials"]} == {"unknown"}
+    assert found["measurable"]["measurable"] is None
+
+
+def frozen_list(plan: trials.Plan, answer: bool) -> measurable.Frozen:
+    finding = measurable.judge([10.0, 10.1], [5.0, 5.1] if answer else [10.0, 10.2])
+    folders = {name: trials.reference_folder(plan, name) for name in ("r01", "r02")}
+    entry = measurable.Entry("r01-r02", folders, finding)
+    return measurable.Frozen("nano", "cpu", "a machine", "2026-01-02", [entry])
+
+
+def test_a_frozen_list_rules_where_it_is_of_these_references(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    path = tmp_path / "tracks/nano/measurable/cpu.yaml"
+    measurable.save(path, frozen_list(plan, answer=False))
+    found = scored(tmp_path, plan, frozen=path)
+    assert {row["measurable"] for row in found["trials"]} == {"false"}
+    assert found["measurable"]["origin"] == (
+        "frozen on 2026-01-02 in tracks/nano/measurable/cpu.yaml (a machine)"
+    )
+    moved = {name: [f"{run}x/run_0" for run in runs] for name, runs in plan.references.items()}
+    for runs in moved.values():
+        for run in runs:
+            schema.save(Path(run) / "analysis.json", sweep_files.analysis(Outcome.OK, 3.0))
+    other = scored(tmp_path, dataclasses.replace(plan, references=moved), frozen=path)
+    assert other["measurable"]["origin"].startswith("not frozen: tracks/nano/measurable/cpu.yaml")
+
+
+def test_reference_times_are_on_the_tracks_clock(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    track = dataclasses.replace(plan.track, clock="train_time")
+    for folder in plan.references["r02"]:  # 20 CPU seconds, of which 18 are printed
+        missed = sweep_files.analysis(Outcome.MISSED_TARGET, 20.0)
+        schema.save(Path(folder) / "analysis.json", missed)
+    assert score.reference_times(plan, "r02") == [20.0, 20.0]
+    assert score.reference_times(dataclasses.replace(plan, track=track), "r02") == [18.0, 18.0]

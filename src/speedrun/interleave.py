@@ -2,9 +2,10 @@
 
 A block is ``rounds`` rounds. A round runs every member once, in a random order fixed by the
 seed, all on one CPU and with one training seed. Rounds are dealt to lanes that run side by
-side, each pinned to a CPU of its own. Every finished run is kept in the store under its own
-key, so that a killed block goes on where it stopped. Neither lanes nor CPU are part of that key:
-a timing paid for is used by a run with fewer lanes too.
+side, each pinned to a CPU of its own; a program that takes the whole machine has one lane and is
+not pinned. Every finished run is kept in the store under its own key, so that a killed block goes
+on where it stopped. Neither lanes nor CPU are part of that key: a timing paid for is used by a run
+with fewer lanes too.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from pathlib import Path
 
 from speedrun import files, schema
 
-# run(solution, entry, out, seed, cpu): trains once, pinned to ``cpu``, and analyses the run
-Run = Callable[[Path, str, Path, int, int], tuple[schema.RunExit, schema.Analysis]]
+# run(solution, entry, out, seed, cpu): trains once, pinned to ``cpu`` if given, and analyses it
+Run = Callable[[Path, str, Path, int, int | None], tuple[schema.RunExit, schema.Analysis]]
 
 FAILURES = frozenset(
     {
@@ -32,6 +33,9 @@ FAILURES = frozenset(
         schema.Outcome.RULE_VIOLATION,
     }
 )
+
+
+WHOLE_MACHINE = (None,)  # as ``cpus`` of plan_block
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Timing:
 
     round: int
     member: str
-    cpu: int
+    cpu: int | None
     seed: int
     outcome: schema.Outcome
     reason: str
@@ -72,7 +76,7 @@ class Round:
 
     index: int
     lane: int
-    cpu: int
+    cpu: int | None
     seed: int
     order: list[Member]
 
@@ -102,9 +106,12 @@ def plan_block(
     lanes: int,
     seed: int,
     spec_digest: str,
-    cpus: Sequence[int] | None = None,
+    cpus: Sequence[int | None] | None = None,
 ) -> Block:
-    """Return the block's rounds; lanes beyond the CPUs that this process may use are dropped."""
+    """Return the block's rounds; lanes beyond the CPUs that this process may use are dropped.
+
+    ``cpus`` are the cores to pin the lanes to; WHOLE_MACHINE is one lane without a core.
+    """
     usable = sorted(os.sched_getaffinity(0)) if cpus is None else list(cpus)
     lanes = max(1, min(lanes, len(usable), rounds))
     identities = [[item.name, item.digest] for item in members]

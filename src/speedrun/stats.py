@@ -132,6 +132,23 @@ def mean_below(values: Sequence[float], bound: float) -> float | None:
     return float(distributions.t.cdf(t, summary.n - 1))
 
 
+def welch_below(values: Sequence[float], reference: Sequence[float]) -> float | None:
+    """Return the one-sided p of mean(values) < mean(reference), independent samples (Welch 1947).
+
+    Degrees of freedom after Welch and Satterthwaite. None for fewer than two values a side or no
+    spread on either: nothing is known of the noise.
+    """
+    sides = (summarise(values), summarise(reference))
+    variances = [side.sd**2 / side.n for side in sides if side.sd is not None]
+    whole = sum(variances)
+    if len(variances) < 2 or whole == 0.0:
+        return None
+    shares = zip(variances, sides, strict=True)
+    freedom = 1.0 / sum((one / whole) ** 2 / (side.n - 1) for one, side in shares)
+    t = (sides[0].mean - sides[1].mean) / math.sqrt(whole)
+    return float(distributions.t.cdf(t, freedom))
+
+
 def ratio_below(
     values: Sequence[float],
     reference: Sequence[float],

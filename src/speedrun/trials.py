@@ -16,7 +16,8 @@ from speedrun import files, schema
 SCORE_COLUMNS = (
     "task", "arm", "coder", "model", "scaffold", "hints", "seed", "nodes", "outcome", "fsr",
     "fsr_audited", "fsr_low", "fsr_high", "similarity", "judge", "tokens", "cost_usd",
-    "device_seconds", "verdict", "equivalent_to_1", "equivalent_to_0", "reason",
+    "device_seconds", "verdict", "equivalent_to_1", "equivalent_to_0", "reason", "measurable",
+    "measurable_reason",
 )  # fmt: skip
 
 
@@ -38,6 +39,14 @@ class TaskPlan:
     def target_files(self) -> Path:
         """Folder of the target record's source; private, never shown to a coder."""
         return Path(self.folder) / "private" / "target"
+
+
+@dataclass(frozen=True)
+class NotRun:
+    """A task that the hardware profile cannot run faithfully, and why."""
+
+    task: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -91,6 +100,8 @@ class Plan:
     audit: AuditPlan
     embedder: dict[str, Any] = field(default_factory=dict)
     judge: dict[str, Any] = field(default_factory=dict)
+    not_run: list[NotRun] = field(default_factory=list)
+    p_max: float = 0.05  # below it start and target times differ (measurable.py)
 
     def task(self, name: str) -> TaskPlan:
         """Return the task called ``name``; an unknown one is an error that lists them."""
@@ -148,3 +159,34 @@ def winner(candidates: list[Node]) -> Node | None:
         if node.analysis.outcome == schema.Outcome.OK and node.analysis.time_s is not None
     ]
     return min(timed, key=lambda item: item[:2])[2] if timed else None
+
+
+def reference_folder(plan: Plan, record: str) -> str:
+    """Return the folder that holds a record's reference runs (run_0, run_1, ...)."""
+    return str(Path(plan.references[record][0]).parent)
+
+
+def run_times(track: schema.TrackSpec, folders: list[Path]) -> list[float]:
+    """Return the times of the analysed runs in ``folders`` that came to their end, in seconds."""
+    runs = [schema.load(schema.Analysis, folder / "analysis.json") for folder in folders]
+    return [clock for run in runs if (clock := time_s(track, run)) is not None]
+
+
+def time_s(track: schema.TrackSpec, analysis: schema.Analysis) -> float | None:
+    """Return a run's time on the track's clock, also of one whose loss ended above the target.
+
+    None for a run that did not come to its end, or whose last loss is no number.
+    """
+    if analysis.outcome == schema.Outcome.OK:
+        return analysis.time_s
+    missed = analysis.outcome == schema.Outcome.MISSED_TARGET
+    if not missed or analysis.val_loss is None or not analysis.curve:
+        return None
+    return point_s(track, analysis.curve[-1])
+
+
+def point_s(track: schema.TrackSpec, point: schema.CurvePoint) -> float:
+    """Return when a validation point was reached, in seconds on the track's clock."""
+    if track.clock == "train_time":
+        return point.train_time_ms / 1000
+    return point.cpu_s if track.clock == "cpu" else point.wall_s

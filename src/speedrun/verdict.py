@@ -40,18 +40,22 @@ def loss_rule(runs: Sequence[Timing], target_loss: float, correction: float) -> 
     return {"n": len(losses), **means, "p": stats.mean_below(losses, target_loss)}
 
 
-def probe_rule(runs: Sequence[Timing], timings: Sequence[Timing]) -> dict[str, Any]:
+def probe_rule(
+    runs: Sequence[Timing], timings: Sequence[Timing], *, probed: bool = True
+) -> dict[str, Any]:
     """Return by how much the winner's print is surely too low, in nats per token.
 
     A round's excess is the winner's probe difference less the mean of the records', whose noise
     it shares. ``correction`` is the part of the mean excess above its own 99 % noise. One round
-    shows no noise and so proves nothing; a block without probes (simulated runs) passes.
+    shows no noise and so proves nothing. ``probed`` is whether the track has probes: one without,
+    and a block in which nobody was asked (simulated runs), speak neither for a winner nor against.
     """
     excess = [value for run in runs if (value := _probe_excess(run, timings)) is not None]
-    base = {"n": len(excess), "limit": PROBE_EXCESS_MAX}
+    base = {"n": len(excess), "limit": PROBE_EXCESS_MAX, "probed": probed}
     if not excess:
-        unprobed = all(timing.probe_difference is None for timing in timings)
-        return {**base, "mean_excess": None, "lower_bound": None, "correction": 0.0, "ok": unprobed}
+        silent = all(timing.probe_difference is None for timing in timings)
+        none = {"mean_excess": None, "lower_bound": None, "correction": 0.0}
+        return {**base, **none, "ok": not probed or silent}
     low = stats.mean_lower_bound(excess, PROBE_CONFIDENCE)
     return {
         **base,
@@ -66,6 +70,7 @@ def late_rule(runs: Sequence[Timing], timings: Sequence[Timing]) -> dict[str, An
     """Return the winner's mean CPU seconds after its last protocol line beside the records'.
 
     Each round's yardstick is the slower of its start and target; all three are of that round.
+    Only the clock "cpu" has such seconds (interleave.Timing): on another the rule is silent, n = 0.
     """
     pairs = [
         (run.after_clock_s, max(records))
@@ -116,7 +121,7 @@ def judge(
     checks = [
         (loss_ok, _loss_sentence(loss, probes["correction"], loss_p_max)),
         (probes["ok"], _probe_sentence(probes)),
-        (True, _late_sentence(late)),
+        *([(True, _late_sentence(late))] if late["n"] else []),
         (True, _time_sentence(measured)),
     ]
     evidence = [sentence for _, sentence in sorted(checks, key=lambda check: check[0])]
@@ -139,6 +144,8 @@ def _loss_sentence(loss: dict[str, Any], correction: float, loss_p_max: float) -
 
 
 def _probe_sentence(probes: dict[str, Any]) -> str:
+    if not probes["probed"]:
+        return "no probes on this track: the printed losses stand unchecked"
     if not probes["n"]:
         return "no probe answers to compare"
     excess = (
@@ -155,8 +162,6 @@ def _probe_sentence(probes: dict[str, Any]) -> str:
 
 
 def _late_sentence(late: dict[str, Any]) -> str:
-    if not late["n"]:
-        return "no CPU seconds known after the last protocol line"
     figures = (
         f"{late['mean_s']:.2f} CPU s after the last protocol line, the records "
         f"{late['records_s']:.2f}, mean of {late['n']} rounds"

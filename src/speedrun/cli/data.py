@@ -1,9 +1,8 @@
-"""Verbs that make what trials need: corpus, tokenize, records, task."""
+"""Verbs that make what trials need: corpus, tokenize, task."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from speedrun import schema
@@ -15,15 +14,18 @@ from speedrun.cli.provenance import recorded
 def add_verbs(verbs: Any) -> None:
     """Declare this module's verbs."""
     corpus = options.verb(verbs, "corpus", run_corpus, "read and check a corpus's sources")
-    required(corpus, spec=(json_value, "CorpusSpec as JSON"), out=(path, "results/corpus/NAME"))
+    required(
+        corpus,
+        spec=(json_value, "specification of the corpus's kind, as JSON"),
+        out=(path, "results/corpus/NAME"),
+    )
     tokenize = options.verb(verbs, "tokenize", run_tokenize, "make shards and withheld probes")
     required(
         tokenize,
-        documents=(path, "documents.jsonl of the corpus"),
-        spec=(json_value, "TokenizeSpec as JSON"),
+        documents=(path, "documents.jsonl of the corpus; manifest.json of one of kind hub or text"),
+        spec=(json_value, "specification of the corpus's kind, as JSON"),
         out=(path, "results/shards/NAME"),
     )
-    _add_records(options.verb(verbs, "records", run_records, "copy a record, or measure a chain"))
     task = options.verb(verbs, "task", run_task, "build a task's public and private side")
     required(
         task,
@@ -36,32 +38,13 @@ def add_verbs(verbs: Any) -> None:
     task.add_argument("--levels", nargs="*", default=[], help="hint levels that must be there")
 
 
-def _add_records(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--source", type=path, help="tracks/TRACK/records")
-    parser.add_argument("--record", help="the record's id")
-    parser.add_argument("--entry", default="train.py", help="the file that is run")
-    parser.add_argument("--out", type=path, help="results/records/TRACK/RECORD")
-    parser.add_argument("--measure", action="store_true", help="time the whole chain, interleaved")
-    parser.add_argument("--track", default="micro", help="with --measure: the track")
-    parser.add_argument("--rounds", type=int, default=10, help="with --measure: runs a record")
-    parser.add_argument("--lanes", type=int, default=2, help="with --measure: rounds side by side")
-    parser.add_argument("--repository", type=path, default=Path(), help="with --measure: its root")
-    parser.add_argument(
-        "--fresh", action="store_true", help="with --measure: time every run again, reuse none"
-    )
-    parser.add_argument(
-        "--write", action="store_true", help="with --measure: update each record.yaml"
-    )
-
-
 def run_corpus(given: argparse.Namespace) -> None:
     """Write the corpus and its record."""
     from speedrun.stages import corpus
 
-    spec = schema.from_dict(corpus.CorpusSpec, given.spec)
     with recorded("corpus", given.out / "corpus.record.json") as record:
-        record.params = {source.name: source.version for source in spec.distributions}
-        record.measured(**corpus.corpus(spec, given.out))
+        record.params = corpus.parameters(given.spec)
+        record.measured(**corpus.build(given.spec, given.out))
         record.artifacts = ["manifest.json"]
 
 
@@ -69,28 +52,11 @@ def run_tokenize(given: argparse.Namespace) -> None:
     """Write the shards and their record."""
     from speedrun.stages import tokenize
 
-    spec = schema.from_dict(tokenize.TokenizeSpec, given.spec)
     with recorded("tokenize", given.out / "tokenize.record.json") as record:
         record.params = dict(given.spec)
         record.read(given.documents)
-        record.measured(**tokenize.tokenize(given.documents, spec, given.out))
+        record.measured(**tokenize.build(given.documents, given.spec, given.out))
         record.artifacts = ["meta.json"]
-
-
-def run_records(given: argparse.Namespace) -> None:
-    """Copy one record into results/, or measure the whole chain."""
-    from speedrun.stages import records
-
-    if given.measure:
-        from speedrun.cli import measure
-
-        measure.run(given)
-        return
-    with recorded("records", given.out / "records.record.json") as record:
-        records.records(given.source, given.record, given.entry, given.out)
-        record.params = {"record": given.record, "entry": given.entry}
-        record.read(*sorted((given.out / "files").rglob("*.py")))
-        record.artifacts = ["record.json", f"files/{given.entry}"]
 
 
 def run_task(given: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from speedrun import files, schema, specs, trials
 from speedrun.cli.node import hidden_paths
+from speedrun.runner import gpu, shards
 
 STORE = Path("store/retimings")
 SPARE_SETS = 1  # set 0 is the search's; re-runs are probed with contexts it has never shown
@@ -24,14 +25,14 @@ class Bench:
     """Where and how programs are timed: shards, sandbox specification and track."""
 
     shards: Path
-    manifest: Path
+    manifest: Path | None  # of a corpus that is made from installed packages
     spec: dict[str, Any]
     track: schema.TrackSpec
 
     @cached_property
     def train_spec(self) -> schema.TrainSpec:
         """The run's specification, with the corpus's sources hidden."""
-        hidden = hidden_paths(self.manifest)
+        hidden = hidden_paths(self.manifest) if self.manifest else []
         return schema.from_dict(schema.TrainSpec, {**self.spec, "hidden": hidden})
 
     @cached_property
@@ -41,14 +42,18 @@ class Bench:
 
     @cached_property
     def digest(self) -> str:
-        """What decides a timing besides the program: specification, track and data."""
-        meta = files.read_json(self.shards / "meta.json")
-        return files.digest_value([self.spec, schema.to_dict(self.track), meta])
+        """What decides a timing besides the program: specification, track, data and any GPUs."""
+        cards = [card.name for card in gpu.cards(self.train_spec)]
+        parts = [self.spec, schema.to_dict(self.track), self._data()]
+        return files.digest_value([*parts, cards] if cards else parts)
 
     def run(
-        self, solution: Path, entry: str, out: Path, seed: int, cpu: int
+        self, solution: Path, entry: str, out: Path, seed: int, cpu: int | None
     ) -> tuple[schema.RunExit, schema.Analysis]:
-        """Train once, pinned to ``cpu``, probed with a set chosen by the seed, and analyse it."""
+        """Train once, pinned to ``cpu`` if given, and analyse it.
+
+        Where the track has probes, the seed chooses the set.
+        """
         from speedrun.stages import train
         from speedrun.stages.analyze import analyze
 
@@ -57,17 +62,24 @@ class Bench:
             solution,
             entry,
             self.shards / "public",
-            probes / "contexts.npy",
+            probes / "contexts.npy" if probes else None,
             out / "run",
             self.train_spec,
             seed,
             cpu=cpu,
         )
-        return ended, analyze(
-            out / "run", self.track, probes / "targets.npy", vocab_size=self.vocab_size
-        )
+        targets, columns = (probes / "targets.npy", self.vocab_size) if probes else (None, None)
+        return ended, analyze(out / "run", self.track, targets, vocab_size=columns)
 
-    def _probe_set(self, seed: int) -> Path:
+    def _data(self) -> Any:
+        """Return what stands for the data: of a part of the shards, the digests of that part."""
+        if not self.train_spec.train_shards:
+            return files.read_json(self.shards / "meta.json")
+        return shards.digests(shards.inputs(self.shards / "public", self.train_spec, None))
+
+    def _probe_set(self, seed: int) -> Path | None:
+        if not self.track.probe_contexts:
+            return None
         sets = sorted((self.shards / "private" / "probes").glob("set_*"))
         spare = sets[SPARE_SETS:] or sets
         return spare[seed % len(spare)]
@@ -81,7 +93,7 @@ class Counted:
     folders: list[Path] = field(default_factory=list)
 
     def run(
-        self, solution: Path, entry: str, out: Path, seed: int, cpu: int
+        self, solution: Path, entry: str, out: Path, seed: int, cpu: int | None
     ) -> tuple[schema.RunExit, schema.Analysis]:
         """Train and analyse once, as the bench does."""
         self.folders.append(out)
@@ -100,8 +112,13 @@ def run(given: argparse.Namespace) -> None:
 
     chosen = [f"track={given.track}", "tasks=all"]
     config = sweep.load(given.repository / "config", "quickstart", chosen)
+    if "registry" in config["track"]:
+        raise files.SpeedrunError(
+            f"the records of {given.track} run in several environments, which no one block holds: "
+            f"run a sweep, then `speedrun references --track {given.track}` shows their times"
+        )
     track = schema.from_dict(schema.TrackSpec, specs.track(config))
-    bench = Bench(*_inputs(track.corpus), specs.train(config), track)
+    bench = Bench(*_inputs(config["corpus"]), specs.train(config), track)
     settings = trials.AuditPlan(given.rounds, given.lanes, equivalence_margin=0.0, confidence=0.9)
     source = given.repository / "tracks" / track.name / "records"
     folders = [(name, source / name) for name in track.records]
@@ -116,13 +133,15 @@ def run(given: argparse.Namespace) -> None:
             records.write_measured(source / row["record"] / records.CARD, row, machine())
 
 
-def _inputs(corpus: str) -> tuple[Path, Path]:
-    shards, manifest = Path(f"results/shards/{corpus}"), Path(f"results/corpus/{corpus}")
+def _inputs(corpus: dict[str, Any]) -> tuple[Path, Path | None]:
+    """Return the shards and, of a corpus that is made from packages, the manifest."""
+    shards = Path("results/shards") / corpus["name"]
     if not (shards / "meta.json").is_file():
         raise files.SpeedrunError(
             f"{shards} is missing: run `snakemake -c1 {shards}/meta.json` first"
         )
-    return shards, manifest / "manifest.json"
+    packages = "distributions" in corpus
+    return shards, Path("results/corpus", corpus["name"], "manifest.json") if packages else None
 
 
 def _say(line: str) -> None:

@@ -37,6 +37,9 @@ def add_verbs(verbs: Any) -> None:
         )
     added["judge"].add_argument("--replies", type=path, default=path("replies/judge"))
     _add_audit(added["audit"])
+    added["score"].add_argument(
+        "--frozen", type=path, help="tracks/TRACK/measurable/HARDWARE.yaml, if there is one"
+    )
     report = options.verb(verbs, "report", run_report, "tables, figures and one page")
     required(report, plan=(path, "plan.json"), out=(path, "results/SWEEP/report"))
     publish = options.verb(verbs, "publish", run_publish, "mirror a sweep's records into MLflow")
@@ -48,9 +51,9 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     required(
         parser,
         shards=(path, "results/shards/CORPUS"),
-        manifest=(path, "manifest.json of the corpus"),
         spec=(json_value, "TrainSpec as JSON"),
     )
+    parser.add_argument("--manifest", type=path, help="manifest.json of a corpus made of packages")
     parser.add_argument("--store", type=path, default=STORE / "retimings", help="finished re-runs")
     parser.add_argument("--lanes", type=int, help="rounds side by side; the plan's if absent")
 
@@ -102,9 +105,9 @@ def run_audit(given: argparse.Namespace) -> None:
     from speedrun.cli.measure import Bench
     from speedrun.stages import audit
 
-    if given.spec["threads"] != 1:
-        raise files.SpeedrunError("audit pins one core a lane: set hardware.threads=1")
     plan = trials.load(given.plan)
+    if plan.track.clock == "cpu" and given.spec["threads"] != 1:
+        raise files.SpeedrunError("audit pins one core a lane: set hardware.threads=1")
     if given.lanes:  # fewer cores than the plan has lanes: the same rounds, fewer at a time
         plan = dataclasses.replace(plan, audit=dataclasses.replace(plan.audit, lanes=given.lanes))
     bench = Bench(given.shards, given.manifest, given.spec, plan.track)
@@ -131,9 +134,11 @@ def run_score(given: argparse.Namespace) -> None:
         for stage in ("audit", "similarity", "judge")
     }
     with recorded("score", product_record("score", given.out)) as record:
-        result = score.score_task(plan, given.task, **sources, out=given.out)
-        _describe(record, given, {})
-        record.read(*sources.values())
+        result = score.score_task(plan, given.task, **sources, out=given.out, frozen=given.frozen)
+        found = result["measurable"]
+        _say(f"{given.task}: measurable {found['word']} ({found['origin']}): {found['reason']}")
+        _describe(record, given, {"measurable": found["word"]})
+        record.read(*sources.values(), *([given.frozen] if given.frozen else []))
         for row in result["trials"]:
             for name in ("fsr", "fsr_audited", "similarity", "judge", "device_seconds"):
                 record.measured(**{f"{row['arm']}.s{row['seed']}.{name}": row.get(name)})

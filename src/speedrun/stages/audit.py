@@ -10,7 +10,7 @@ rule is:
   0.5 s and 30 %.
 - ``confirmed``: no re-run failed; the mean corrected loss over the rounds is <= the target at
   p < ``loss_p_max`` (one-sided t-test; a single loss above the target is no failure); and the
-  probe check passes.
+  probe check passes, on a track that has probes.
 - ``not_confirmed``: everything else, with the evidence.
 
 The probe check is stricter than the check of one run. Per round, the winner's probe difference
@@ -21,6 +21,9 @@ tested, and above 0.05 nats, or unknown for want of a second round, it confirms 
 
 Audited FSR is mean(1 - B/A) / mean(1 - C/A) over the rounds, with Fieller's interval; a run
 that ended above the target still has a time, a failed one has none and drops its round.
+
+On the CPU clock every lane is pinned to a core. On any other a run takes the whole machine, its
+GPUs included: rounds follow one another and nothing is pinned.
 """
 
 from __future__ import annotations
@@ -70,6 +73,7 @@ def audit_task(
         "task": task_name,
         "track": plan.track.name,
         "hardware": plan.hardware,
+        "references": {n: trials.reference_folder(plan, n) for n in (task.start, task.target)},
         "block": block.digest,
         "version": versions.AUDIT,
         "target_loss": plan.track.target_loss,
@@ -99,8 +103,19 @@ def _block(
     key = files.digest_value(
         [plan.track.name, task.task, plan.hardware, spec_digest, versions.AUDIT]
     )
+    return _planned(plan.track, members, settings, key)
+
+
+def _planned(
+    track: schema.TrackSpec,
+    members: Sequence[interleave.Member],
+    settings: trials.AuditPlan,
+    key: str,
+) -> interleave.Block:
+    """Return the block: one core a lane on the CPU clock, else one lane, the whole machine."""
+    cpus = None if track.clock == "cpu" else interleave.WHOLE_MACHINE
     return interleave.plan_block(
-        members, plan.track.entry, settings.rounds, settings.lanes, settings.seed, key
+        members, track.entry, settings.rounds, settings.lanes, settings.seed, key, cpus
     )
 
 
@@ -143,7 +158,7 @@ def _verdict(plan: trials.Plan, entrant: Entrant, timings: Sequence[Timing]) -> 
     if entrant.winner is None:
         return {**base, "winner": None, "verdict": None, "evidence": ["no node reached the target"]}
     runs = _of(timings, trial.label)
-    probes = verdict.probe_rule(runs, timings)
+    probes = verdict.probe_rule(runs, timings, probed=plan.track.probe_contexts > 0)
     measured = {
         **_summary(runs),
         **_speed(plan.audit, runs, timings),
@@ -212,9 +227,7 @@ def measure_chain(
     """
     members = [interleave.member(name, folder, trusted=True) for name, folder in records]
     key = files.digest_value([track.name, spec_digest, versions.AUDIT])
-    block = interleave.plan_block(
-        members, track.entry, settings.rounds, settings.lanes, settings.seed, key
-    )
+    block = _planned(track, members, settings, key)
     timings = interleave.run_block(block, track, run, store, progress)
     rows = [_chain_row(track, _of(timings, name)) for name, _ in records]
     for before_row, row in itertools.pairwise(rows):

@@ -86,10 +86,12 @@ def judge_task(plan: trials.Plan, task_name: str, judge: Judge, out: Path) -> di
     """Judge the winner of every trial of a task and write ``out``.
 
     Every rendered prompt is written beside it under prompts/<task>/, so that it can be answered
-    later. Errors: SpeedrunError for a missing or malformed rubric.
+    later. Without a rubric only code equal to a record's has a score. Errors: SpeedrunError for a
+    malformed rubric.
     """
     task = plan.task(task_name)
-    rubric = read_rubric(Path(task.folder) / "private" / "rubric.yaml")
+    path = Path(task.folder) / "private" / "rubric.yaml"
+    rubric = read_rubric(path) if path.is_file() else []
     result = {
         "task": task_name,
         "track": plan.track.name,
@@ -139,6 +141,8 @@ def _judge_trial(
         if agent == files.read_tree(known):
             marks = [{"id": c.id, "implemented": score, "reason": "equal code"} for c in rubric]
             return _scored(score, marks, "identity") | {"node": winner.number}
+    if not rubric:
+        return _unscored("no rubric", "the task has no rubric.yaml") | {"node": winner.number}
     case = _case(task, winner.solution, rubric)
     prompt_file = folder / "prompts" / task.task / f"{case.digest[:16]}.md"
     files.write_text_if_changed(prompt_file, case.prompt)

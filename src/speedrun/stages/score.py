@@ -5,6 +5,9 @@ runs, so it carries the winner's curse and the machine's drift; audited FSR come
 re-timings. A trial without a winner scores 0 in both. A winner whose audit failed scores an
 audited 0 without an interval; one that is not confirmed keeps its measured value beside the
 verdict. Neither is clipped: a winner slower than the start is below 0.
+
+Every row says whether its task is measurable here (measurable.py): by the frozen list of this
+hardware where one holds the task, else by this sweep's own runs of the two records.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speedrun import files, schema, stats, trials, versions
+from speedrun import files, measurable, schema, stats, trials, versions
 from speedrun.schema import Outcome
 
 # how far a failed node got, farthest first: a trial without winner is named by its best attempt
@@ -30,21 +33,56 @@ PROGRESS = (
 
 
 def score_task(
-    plan: trials.Plan, task_name: str, audit: Path, similarity: Path, judge: Path, out: Path
+    plan: trials.Plan,
+    task_name: str,
+    audit: Path,
+    similarity: Path,
+    judge: Path,
+    out: Path,
+    frozen: Path | None = None,
 ) -> dict[str, Any]:
-    """Score all trials of a task from the three stages' files and write ``out``."""
+    """Score all trials of a task from the three stages' files and write ``out``.
+
+    ``frozen`` is the hardware's list of measurable tasks, where there is one.
+    """
     task = plan.task(task_name)
     sources = [_by_trial(path) for path in (audit, similarity, judge)]
-    t_start, t_target = (reference_time(plan, name) for name in (task.start, task.target))
+    times = {name: reference_times(plan, name) for name in (task.start, task.target)}
+    t_start, t_target = (stats.summarise(times[name]).mean for name in (task.start, task.target))
     rows = [
         score_trial(trial, t_start, t_target, *(source[trial.label] for source in sources))
         for trial in plan.trials_of(task_name)
     ]
-    times = {"t_start_s": t_start, "t_target_s": t_target}
-    result = {"task": task_name, "track": plan.track.name, "version": versions.SCORE, **times}
-    result["trials"] = rows
+    rounds = measurable.rounds_of(files.read_json(audit))
+    own = measurable.judge(times[task.start], times[task.target], rounds, plan.p_max)
+    found, origin = _frozen(plan, task, frozen, own)
+    said = {"measurable": found.word, "measurable_reason": found.reason}
+    result = {
+        "task": task_name,
+        "track": plan.track.name,
+        "version": versions.SCORE,
+        "t_start_s": t_start,
+        "t_target_s": t_target,
+        "measurable": schema.to_dict(found) | {"word": found.word, "origin": origin},
+        "trials": [row | said for row in rows],
+    }
     files.write_json(out, result)
     return result
+
+
+def _frozen(
+    plan: trials.Plan, task: trials.TaskPlan, path: Path | None, own: measurable.Finding
+) -> tuple[measurable.Finding, str]:
+    """Return the frozen answer for a task, else this sweep's own, and in words which it is."""
+    if path is None:
+        return own, "not frozen: from this sweep's own runs of the records"
+    frozen = measurable.load(path)
+    references = {name: trials.reference_folder(plan, name) for name in (task.start, task.target)}
+    found = frozen.finding(task.task, references)
+    name = "/".join(path.parts[-4:])  # tracks/<track>/measurable/<hardware>.yaml
+    if found is None:
+        return own, f"not frozen: {name} has no answer from these references"
+    return found, f"frozen on {frozen.date} in {name} ({frozen.machine})"
 
 
 def _by_trial(path: Path) -> dict[str, dict[str, Any]]:
@@ -62,21 +100,20 @@ class _Named(dict[str, dict[str, Any]]):
         raise files.SpeedrunError(f"{self._path} has no trial {label}: delete it and run again")
 
 
-def reference_time(plan: trials.Plan, record: str) -> float:
-    """Return the mean time in seconds of a record's reference runs, on the track's clock.
+def reference_times(plan: trials.Plan, record: str) -> list[float]:
+    """Return the times in seconds of a record's reference runs, on the track's clock.
 
     A run that ended just above the target has a time all the same: records are only measured.
+    Errors: a SpeedrunError that names the folders when no run came to its end.
     """
     folders = [Path(folder) for folder in plan.references.get(record, [])]
-    runs = [schema.load(schema.Analysis, folder / "analysis.json") for folder in folders]
-    whole = (Outcome.OK, Outcome.MISSED_TARGET)
-    times = [run.curve[-1].cpu_s for run in runs if run.outcome in whole and run.curve]
+    times = trials.run_times(plan.track, folders)
     if not times:
         raise files.SpeedrunError(
-            f"none of {len(runs)} reference runs of {record} came to its end: look at summary.md "
-            f"in {', '.join(map(str, folders))}"
+            f"none of {len(folders)} reference runs of {record} came to its end: look at "
+            f"summary.md in {', '.join(map(str, folders))}"
         )
-    return stats.summarise(times).mean
+    return times
 
 
 def score_trial(

@@ -39,15 +39,21 @@ def build(plan: trials.Plan, sweep: Path, out: Path) -> list[Path]:
 
 
 def text_table(plan: trials.Plan, sweep: Path) -> str:
-    """Return the table that a run prints at its end."""
-    rows = [
-        row
-        for task in plan.tasks
-        for row in files.read_json(sweep / "score" / plan.track.name / f"{task.task}.json")[
-            "trials"
-        ]
+    """Return the table that a run prints at its end, and which tasks its means leave out."""
+    folder = sweep / "score" / plan.track.name
+    scores = [files.read_json(folder / f"{task.task}.json") for task in plan.tasks]
+    table = as_text([row for score in scores for row in score["trials"]])
+    return "\n".join([table, *_footer(plan, scores)])
+
+
+def _footer(plan: trials.Plan, scores: list[dict[str, Any]]) -> list[str]:
+    """Return a line a task that does not count: not measurable here, or not run at all."""
+    lines = [
+        f"left out of means: {score['task']}: {score['measurable']['reason']}"
+        for score in scores
+        if not tables.counts(score)
     ]
-    return as_text(rows)
+    return lines + [f"not run: {one.task}: {one.reason}" for one in plan.not_run]
 
 
 def _draw(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from speedrun import files
+from speedrun import files, schema, trials
 from speedrun.stages.report.tables import ALL_TASKS, Results, Row, references, short
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ OUTCOME_COLOURS = {
     "refused": "#b0b0b0",
     "rule_violation": "#e34a33",
 }
+CLOCKS = {"cpu": "CPU seconds", "train_time": "seconds of train_time"}
 ARM_COLOURS = ("#1b6ca8", "#d1495b", "#2f9e6e", "#edae49", "#7b5ea7", "#00798c", "#8d6346")
 
 
@@ -61,7 +62,8 @@ def draw_fsr(arm_rows: Sequence[Row], path: Path) -> Path:
     height = 0.0
     for scope in scopes:
         height += 0.8
-        axes.text(-0.01, height - 0.8, scope, weight="bold", size=9, ha="right", va="center",
+        heading = _heading(scope, shown)
+        axes.text(-0.01, height - 0.8, heading, weight="bold", size=9, ha="right", va="center",
                   transform=axes.get_yaxis_transform())  # fmt: skip
         for row in (row for row in shown if row["task"] == scope):
             _draw_arm(axes, row, height, colours[row["arm"]])
@@ -70,6 +72,12 @@ def draw_fsr(arm_rows: Sequence[Row], path: Path) -> Path:
     axes.set_ylim(height - 0.3, -0.5)
     _finish_fsr(axes, labels)
     return _save(figure, path)
+
+
+def _heading(scope: str, rows: Sequence[Row]) -> str:
+    """Return a scope's name, marked where the mean over all tasks leaves it out."""
+    kept = [row["measurable"] in (None, "true") for row in rows if row["task"] == scope]
+    return scope if all(kept) else f"{scope} (left out of means)"
 
 
 def _draw_arm(axes: Axes, row: Row, height: float, colour: str) -> None:
@@ -96,19 +104,19 @@ def draw_curves(results: Results, task_name: str, path: Path) -> Path:
     """Draw validation loss against the clock: references, winners, other nodes thin."""
     figure, axes = _figure(8, 4.2)
     task = results.plan.task(task_name)
-    for record, run, analysis in references(results.plan):
+    for record, _, analysis in references(results.plan):
         if record in (task.start, task.target):
             style = ":" if record == task.start else "--"
             label = f"{record} ({'start' if record == task.start else 'target'})"
-            _draw_curve(
-                axes, analysis.curve, "#222222", style, 1.3, label if run == "run_0" else ""
-            )
+            label = "" if label in axes.get_legend_handles_labels()[1] else label
+            _draw_curve(axes, results, analysis.curve, "#222222", style, 1.3, label)
     for row in results.score[task_name]["trials"]:
         colour = arm_colours(results.rows)[row["arm"]]
         for node in results.nodes[f"{task_name}/{row['trial']}"]:
             won = node.number == row["winner"]
             label = f"{row['arm']} s{row['seed']}" if won else ""
-            _draw_curve(axes, node.analysis.curve, colour, "-", 1.8 if won else 0.6, label)
+            width = 1.8 if won else 0.6
+            _draw_curve(axes, results, node.analysis.curve, colour, "-", width, label)
     target_loss = results.plan.track.target_loss
     axes.axhline(target_loss, color="#999999", linewidth=1)
     axes.text(
@@ -121,7 +129,7 @@ def draw_curves(results: Results, task_name: str, path: Path) -> Path:
         va="bottom",
         transform=axes.get_yaxis_transform(),
     )
-    axes.set_xlabel("CPU seconds" if results.plan.track.clock == "cpu" else "seconds")
+    axes.set_xlabel(CLOCKS.get(results.plan.track.clock, "seconds"))
     axes.set_ylabel("validation loss (nats per token)")
     axes.set_ylim(*_loss_range(results, task_name))
     if axes.get_legend_handles_labels()[0]:
@@ -130,10 +138,17 @@ def draw_curves(results: Results, task_name: str, path: Path) -> Path:
 
 
 def _draw_curve(
-    axes: Axes, curve: Sequence[Any], colour: str, style: str, width: float, label: str
+    axes: Axes,
+    results: Results,
+    curve: Sequence[schema.CurvePoint],
+    colour: str,
+    style: str,
+    width: float,
+    label: str,
 ) -> None:
     points = [point for point in curve if point.val_loss == point.val_loss]
-    times, losses = [p.cpu_s for p in points], [p.val_loss for p in points]
+    times = [trials.point_s(results.plan.track, point) for point in points]
+    losses = [point.val_loss for point in points]
     axes.plot(times, losses, style, color=colour, linewidth=width, label=label or None, marker=".",
               markersize=2 + width)  # fmt: skip
 

@@ -19,7 +19,7 @@ from speedrun import files, schema, stats, trials
 Row = dict[str, Any]
 ARM_COLUMNS = (
     "arm", "task", "n_tasks", "n_trials", "n_winners", "n_confirmed", "fsr", "fsr_audited",
-    "fsr_low", "fsr_high", "confidence", "interval", "fsr_audited_iqm",
+    "fsr_low", "fsr_high", "confidence", "interval", "fsr_audited_iqm", "n_left_out", "measurable",
 )  # fmt: skip
 CURVE_COLUMNS = (
     "task", "kind", "name", "node", "step", "steps", "time_s", "wall_s", "train_time_ms", "val_loss"
@@ -47,6 +47,16 @@ class Results:
     def rows(self) -> list[Row]:
         """The score rows of all tasks in plan order."""
         return [row for task in self.plan.tasks for row in self.score[task.task]["trials"]]
+
+    @property
+    def left_out(self) -> list[str]:
+        """The tasks that means leave out: not shown to be measurable on this hardware."""
+        return [task for task, score in self.score.items() if not counts(score)]
+
+
+def counts(score: Mapping[str, Any]) -> bool:
+    """Say whether a task's score counts in means: only where it is shown to be measurable."""
+    return score["measurable"]["measurable"] is True
 
 
 def read(plan: trials.Plan, sweep: Path) -> Results:
@@ -80,11 +90,12 @@ def _cell(value: Any) -> str:
 
 
 def arms(results: Results) -> list[Row]:
-    """Return each arm's FSR over all tasks, then by task, with intervals.
+    """Return each arm's FSR over all measurable tasks, then by task, with intervals.
 
-    The interval's kind is stated: ``trials`` resamples the trials of each task (stratified
-    bootstrap), ``rounds`` the audit's rounds where every task has one trial, ``fieller`` is the
-    audit's own for a single trial; ``none`` where no interval exists.
+    Tasks that are not shown to be measurable count in ``n_left_out`` alone. The interval's kind is
+    stated: ``trials`` resamples the trials of each task (stratified bootstrap), ``rounds`` the
+    audit's rounds where every task has one trial, ``fieller`` is the audit's own for a single
+    trial; ``none`` where no interval exists.
     """
     names = list(dict.fromkeys(row["arm"] for row in results.rows))
     tasks = [task.task for task in results.plan.tasks]
@@ -97,9 +108,11 @@ def _pick(rows: Sequence[Row], arm: str, scope: str) -> list[Row]:
     return [row for row in rows if row["arm"] == arm and scope in (ALL_TASKS, row["task"])]
 
 
-def _arm_row(results: Results, arm: str, scope: str, rows: list[Row]) -> Row:
+def _arm_row(results: Results, arm: str, scope: str, whole: list[Row]) -> Row:
+    mean = scope == ALL_TASKS
+    rows = [row for row in whole if not mean or row["task"] not in results.left_out]
     audited = _by_task(rows, "fsr_audited")
-    kind, interval = _interval(results, scope, rows, audited)
+    kind, interval = _interval(results, scope, rows, audited) if rows else ("none", None)
     return {
         "arm": arm,
         "task": scope,
@@ -114,6 +127,8 @@ def _arm_row(results: Results, arm: str, scope: str, rows: list[Row]) -> Row:
         "confidence": interval.confidence if interval else None,
         "interval": kind,
         "fsr_audited_iqm": stats.iqm(_arrays(audited)) if audited else None,
+        "n_left_out": len({row["task"] for row in whole} - {row["task"] for row in rows}),
+        "measurable": None if mean else rows[0]["measurable"],
     }
 
 
@@ -171,21 +186,29 @@ def references(plan: trials.Plan) -> list[tuple[str, str, schema.Analysis]]:
 
 
 def curves(results: Results) -> list[Row]:
-    """Return every validation point of every reference run and node; time_s is CPU seconds."""
+    """Return every validation point of every reference run and node, in the track's seconds."""
+    track = results.plan.track
     rows = [
-        _point("", "reference", record, run.removeprefix("run_"), point)
+        _point(track, "", "reference", record, run.removeprefix("run_"), point)
         for record, run, analysis in references(results.plan)
         for point in analysis.curve
     ]
     return rows + [
-        _point(trial.task, "trial", trial.label, node.number, point)
+        _point(track, trial.task, "trial", trial.label, node.number, point)
         for trial in results.plan.trials
         for node in results.nodes[f"{trial.task}/{trial.label}"]
         for point in node.analysis.curve
     ]
 
 
-def _point(task: str, kind: str, name: str, node: int | str, point: schema.CurvePoint) -> Row:
+def _point(
+    track: schema.TrackSpec,
+    task: str,
+    kind: str,
+    name: str,
+    node: int | str,
+    point: schema.CurvePoint,
+) -> Row:
     return {
         "task": task,
         "kind": kind,
@@ -193,7 +216,7 @@ def _point(task: str, kind: str, name: str, node: int | str, point: schema.Curve
         "node": node,
         "step": point.step,
         "steps": point.steps,
-        "time_s": point.cpu_s,
+        "time_s": trials.point_s(track, point),
         "wall_s": point.wall_s,
         "train_time_ms": point.train_time_ms,
         "val_loss": point.val_loss,
