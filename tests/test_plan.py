@@ -231,6 +231,17 @@ def test_a_dry_run_names_what_is_missing(
     assert kinds == ["the", "shards", "environments", "GPU", "downloads", "key"]
 
 
+def test_only_tasks_that_download_ask_for_downloads(
+    bare: Path, repository: Path, facts: registry.Registry
+) -> None:
+    early = nanogpt(repository, "hardware=8xh100", "tasks='8 <= number <= 9'")
+    late = nanogpt(repository, "hardware=8xh100", "tasks='number == 84'")
+    for config, needed in ((early, False), (late, True)):
+        folders = {specs.train(config, task.setting)["hub_cache"] for task in plan.tasks(config)}
+        assert folders == ({"store/hub"} if needed else {""})
+        assert any(text.startswith("downloads") for text in gaps(config, facts)) is needed
+
+
 def test_what_is_there_is_not_missing(
     bare: Path, paper19: dict[str, Any], facts: registry.Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

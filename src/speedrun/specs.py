@@ -14,10 +14,11 @@ Config = dict[str, Any]
 
 @dataclass(frozen=True)
 class Setting:
-    """What the runs of one task share and those of another may not: environment and data."""
+    """What the runs of one task share and those of another may not."""
 
     era: str = ""  # of the task's target; "" where a track has none
     train_shards: int = 0  # shown to a run: the first so many; 0 for all
+    downloads: bool = True  # shown the folder of downloads, where the hardware names one
 
 
 EVERYTHING = Setting()
@@ -141,7 +142,7 @@ def _given(config: Config) -> int:
 def setting(config: Config, row: Config) -> Setting:
     """Return what the runs of a task share, from its row of the task table."""
     shown = shards_of(config, row) if corpus_kind(config) == "hub" else 0
-    return Setting(row.get("era", ""), shown)
+    return Setting(row.get("era", ""), shown, row.get("downloads", True))
 
 
 def _hub_shards(config: Config) -> dict[str, str]:
@@ -175,6 +176,8 @@ def train(config: Config, shared: Setting = EVERYTHING) -> Config:
     values = {**{key: hardware[key] for key in TRAIN_KEYS}, "environment": environment}
     values["python"] = python(hardware, shared.era)
     values |= {key: hardware[key] for key in GPU_KEYS if key in hardware}
+    if "hub_cache" in values and not shared.downloads:
+        values["hub_cache"] = ""
     if config["track"].get("data_prefix"):
         values["data_prefix"] = config["track"]["data_prefix"]
     if shared.train_shards:

@@ -67,7 +67,8 @@ def gaps(config: Config, facts: registry.Registry | None, local: bool) -> Iterat
     if config["hardware"]["trainer"] == "real":
         yield from _interpreter(config["hardware"]["python"], local)
         yield from _cards(config["hardware"], local)
-        yield from _downloads(config["hardware"], local)
+        if any(task.setting.downloads for task in plan.tasks(config)):
+            yield from _downloads(config["hardware"], local)
     yield from _keys(config)
 
 

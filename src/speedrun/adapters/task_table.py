@@ -65,6 +65,9 @@ def registry_row(pair: registry.Transition) -> Row:
         "strict": pair.strict,
         "ai_system": pair.target.ai_system,
         "train_tokens": _most_tokens(pair),
+        "downloads": any(
+            faithful.DOWNLOADS & set(side.needs) for side in (pair.start, pair.target)
+        ),
         **{f"gpus_{size}": size in sizes for size in WORLD_SIZES},
     }
 
