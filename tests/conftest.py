@@ -8,6 +8,7 @@ import pytest
 
 from speedrun import specs
 from speedrun.adapters import sweep
+from upstream_repo import Built, build
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -33,3 +34,9 @@ def nano_shards(tmp_path_factory: pytest.TempPathFactory, nano_config: dict[str,
     documents = base / "corpus/nano/documents.jsonl"
     tokenize.build(documents, specs.tokenize(nano_config), base / "shards" / "nano")
     return base
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The repository as it is, for tests that change nothing in it."""
+    return build(tmp_path_factory.mktemp("upstream"))

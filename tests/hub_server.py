@@ -27,6 +27,7 @@ class Hub:
     cut_after: dict[str, int] = field(default_factory=dict)  # bytes of each answer, then it closes
     answers: dict[str, list[int]] = field(default_factory=dict)  # status codes to give first
     damaged: set[str] = field(default_factory=set)  # wrong bytes of the right length
+    longer: set[str] = field(default_factory=set)  # more bytes than the hub promised
     ranges: bool = True  # whether Range is understood
     asked: list[tuple[str, str, str]] = field(default_factory=list)  # what, file, range
     endpoint: str = ""
@@ -101,6 +102,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _bytes(self, name: str) -> None:
         hub, whole = self.hub, self.hub.files[name]
         content = whole[:-1] + bytes([whole[-1] ^ 1]) if name in hub.damaged else whole
+        content += b"more" if name in hub.longer else b""
         asked = self.headers.get("Range", "") if hub.ranges else ""
         begin = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
         self.send_response(206 if asked else 200)

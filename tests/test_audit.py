@@ -260,13 +260,15 @@ def test_a_crash_of_the_winner_fails_the_audit_but_a_high_loss_does_not(tmp_path
 
 
 def timing(
-    round_: int, member: str, loss: float, probe: float | None, after_s: float | None
+    round_: int, member: str, loss: float | None, probe: float | None, after_s: float | None
 ) -> Timing:
     return Timing(round_, member, 0, 1, Outcome.OK, "", 1.0, loss, probe, 3.0, after_s)
 
 
 def judgement(
-    losses: list[float], probes: Sequence[float | None], after: Sequence[float | None] = (2.0,) * 6
+    losses: Sequence[float | None],
+    probes: Sequence[float | None],
+    after: Sequence[float | None] = (2.0,) * 6,
 ) -> tuple[str, list[str]]:
     """Return the verdict on an agent's rounds, beside a start and a target with ``PAIR``'s."""
     rounds = enumerate(zip(losses, probes, after, strict=False))
@@ -287,7 +289,7 @@ def judgement(
     return verdict.judge(runs, measured, 0.01)
 
 
-def judged(losses: list[float], probes: Sequence[float | None]) -> str:
+def judged(losses: Sequence[float | None], probes: Sequence[float | None]) -> str:
     return judgement(losses, probes)[0]
 
 
@@ -302,6 +304,24 @@ def test_the_loss_rule_is_the_mean_at_p() -> None:
     assert judged([loss + 0.095 for loss in GOOD], HONEST) == "not_confirmed"
     assert judged([3.4] * 6, HONEST) == "not_confirmed"  # the seed is ignored
     assert judged(GOOD[:1], HONEST[:1]) == "not_confirmed"
+
+
+def test_a_run_that_diverged_is_not_left_out_of_the_mean() -> None:
+    word, evidence = judgement([*GOOD[:5], None], HONEST)
+    assert word == "not_confirmed"
+    assert evidence[0] == "1 of 6 runs ended without a finite loss"
+    assert judged([None] * 6, HONEST) == "not_confirmed"
+
+
+def test_a_run_that_diverged_has_no_time(tmp_path: Path) -> None:
+    block = interleave.plan_block(members(tmp_path, "a"), "train.py", 1, 1, 0, "s", cpus=[0])
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        ended, missed = result(Outcome.MISSED_TARGET, 4.0, 3.9)
+        return ended, dataclasses.replace(missed, val_loss=None)
+
+    (one,) = interleave.run_block(block, sweep_files.TRACK, run, tmp_path / "store")
+    assert (one.time_s, one.val_loss, one.failed) == (None, None, False)
 
 
 def test_a_print_that_is_surely_too_low_is_not_confirmed() -> None:
@@ -508,6 +528,19 @@ def test_a_track_without_probes_on_its_own_clock(tmp_path: Path) -> None:
     assert not any("CPU s" in sentence for sentence in evidence)
     again = audit.audit_task(plan, "r01-r02", stopped, store, out, bench.digest)
     assert again == data
+
+
+def test_where_the_target_is_slower_no_winner_has_an_audited_fsr(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path, rounds=4)
+    clocks = {sweep_files.START: 5.0, sweep_files.TARGET: 10.0, sweep_files.AGENT: 4.0}
+    run = timed_run([], lambda code, seed: clocks[code] * (1 + seed % 7 / 1000))
+    data = audit.audit_task(plan, "r01-r02", run, tmp_path / "store", tmp_path / "a.json", "spec")
+    for one in data["trials"]:
+        if one["winner"]:
+            assert (one["fsr"], one["fsr_audited"]) == (None, None)
+            assert not one["equivalent_to_0"] and not one["equivalent_to_1"]
+    found = {one["arm"]: one for one in data["trials"]}
+    assert found["replay"]["faster_than_start"]["ratio"] == pytest.approx(0.8, abs=0.01)
 
 
 def stopped(solution: Path, entry: str, out: Path, seed: int, cpu: int | None):

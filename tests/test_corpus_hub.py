@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,51 @@ def test_wrong_bytes_are_deleted_and_said(hub: hub_server.Hub) -> None:
     assert not list(Path("store").rglob(f"*{TRAIN}*"))
     hub.damaged.clear()
     corpus.build(spec_of(hub.endpoint), Path("out"))
+
+
+def test_more_bytes_than_promised_are_said_and_not_kept(hub: hub_server.Hub) -> None:
+    hub.longer.add(TRAIN)
+    with pytest.raises(
+        SpeedrunError, match=r"train_000001\.bin did not come whole: .*run the same"
+    ):
+        corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert TRAIN not in stored() and not Path("out/manifest.json").exists()
+    hub.longer.clear()
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert stored() == set(SHARDS.values())
+
+
+def test_a_part_that_was_whole_when_killed_is_taken(hub: hub_server.Hub) -> None:
+    part = Path("store/hub/someone--shards") / f".{TRAIN}.part"
+    part.parent.mkdir(parents=True)
+    part.write_bytes(hub.files[TRAIN])
+    corpus.build(spec_of(hub.endpoint), Path("out"))
+    assert not gets(hub, TRAIN) and TRAIN in stored()
+
+
+def test_two_jobs_at_once_get_each_shard_once(hub: hub_server.Hub) -> None:
+    hub.files[TRAIN] = shard(9, 4_000_000)
+    begin = threading.Barrier(2)
+
+    def job(out: str) -> float:
+        begin.wait()
+        return corpus.build(spec_of(hub.endpoint), Path(out))["downloaded"]
+
+    with ThreadPoolExecutor(2) as pool:
+        assert sorted(pool.map(job, ("one", "two"))) == [0, 3]
+    assert [gets(hub, name) for name in hub.files] == [[""]] * 3
+    assert read_json(Path("one/manifest.json")) == read_json(Path("two/manifest.json"))
+
+
+def test_a_store_that_cannot_be_written_is_named(hub: hub_server.Hub) -> None:
+    Path("store").write_text("no folder")
+    with pytest.raises(SpeedrunError, match=r"cannot write to store/hub/.*: set corpus\.store"):
+        corpus.build(spec_of(hub.endpoint), Path("out"))
+
+
+def test_an_endpoint_may_end_with_a_slash(hub: hub_server.Hub) -> None:
+    corpus.build(spec_of(f"{hub.endpoint}/"), Path("out"))
+    assert stored() == set(SHARDS.values())
 
 
 def test_a_pinned_digest_must_be_the_hubs(hub: hub_server.Hub) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -19,14 +20,9 @@ from speedrun.files import SpeedrunError
 from speedrun.stages.records import statistics as stage
 from speedrun.stages.records.statistics import choice, figure, rows, runs, tables
 from speedrun.stages.records.statistics.rows import Row
-from upstream_repo import Built, build
+from upstream_repo import Built
 
 H100 = "8x NVIDIA H100 80GB HBM3"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    return build(tmp_path_factory.mktemp("upstream"))
 
 
 def repository_of(built: Built) -> upstream_git.GitRepository:
@@ -202,6 +198,13 @@ def test_csv_has_a_column_a_field_and_sensible_digits(found: dict[str, Row]) -> 
     assert lines["r10"]["loss_mean"] == "3.2790"
     assert lines["r01"]["time_mean_s"] == lines["r01"]["p_loss"] == ""
     assert lines["r09"]["p_loss"] == f"{found['r09'].p_loss:.3g}"
+
+
+def test_every_column_is_explained(repository: Path) -> None:
+    page = (repository / "docs/human-records.md").read_text().partition("## Columns of the CSV")[2]
+    names = [name for line in page.splitlines() for name in line.split("|")[1:2]]
+    explained = ", ".join(names).replace(" ", "").split(",")
+    assert [field.name for field in dataclasses.fields(Row)] == explained[2:]
 
 
 def test_page_keeps_what_people_wrote(found: dict[str, Row], tmp_path: Path) -> None:

@@ -151,9 +151,10 @@ def test_a_frozen_list_reads_back_as_written(tmp_path: Path) -> None:
     measurable.save(path, FROZEN)
     assert path == tmp_path / "nano" / "measurable" / "cpu.yaml"
     assert measurable.load(path) == FROZEN
-    assert FROZEN.finding("r01-r02", ENTRY.references) == FINDING
-    assert FROZEN.finding("r01-r02", {**ENTRY.references, "r02": "a/r02/other"}) is None
-    assert FROZEN.finding("r02-r03", ENTRY.references) is None
+    assert FROZEN.finding("r01-r02", ENTRY.references, LEVEL) == FINDING
+    assert FROZEN.finding("r01-r02", {**ENTRY.references, "r02": "a/r02/other"}, LEVEL) is None
+    assert FROZEN.finding("r02-r03", ENTRY.references, LEVEL) is None
+    assert FROZEN.finding("r01-r02", ENTRY.references, 0.01) is None  # frozen at another limit
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,13 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 import upstream_repo
-from speedrun import files
-from workflow_runs import planned, run
+from speedrun import files, plan
+from speedrun.adapters import sweep
+from test_corpus_hub import shard
+from workflow_runs import REPOSITORY, planned, run
 
 pytestmark = pytest.mark.dag
 
@@ -131,6 +134,42 @@ def test_the_coders_were_given_the_records_as_upstream_has_them(finished: Path) 
 def test_no_job_is_left_after_a_run(finished: Path, overrides: list[str]) -> None:
     done = run(finished, "-n", PAGE, sweep="nanogpt", overrides=overrides)
     assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_wider_sweep_adds_shards_and_reruns_nothing(tmp_path: Path) -> None:
+    """The shards lie in the store already; the early task of which nothing is known needs all."""
+    built = upstream_repo.build(tmp_path)
+    facts = yaml.safe_load(built.registry.read_text(encoding="utf-8"))
+    for record in facts["records"]:
+        record["train_tokens"] = 100 if record["id"] in ("r11", "r12") else None
+    built.registry.write_text(yaml.safe_dump(facts, sort_keys=False), encoding="utf-8")
+    store = tmp_path / "store/hub/kjj0--fineweb10B-gpt2"
+    for seed, name in enumerate(("val_000000", *(f"train_{k:06d}" for k in (1, 2, 3, 103)))):
+        files.write_bytes(store / f"fineweb_{name}.bin", shard(seed))
+    chosen = [
+        f"track.registry={built.registry}",
+        f"track.upstream.repository={built.repository}",
+        "hardware.trainer=simulated",
+        "references.runs=1",
+        "corpus.offline=true",
+        "corpus.available_shards=3",
+        "corpus.shard_steps=[2]",
+        "corpus.shard_tokens=1000",
+    ]
+    narrow, wide = ([*chosen, f"tasks=[{names}]"] for names in ("r11-r12", "r03-r04,r11-r12"))
+    config = sweep.load(REPOSITORY / "config", "nanogpt", narrow)
+    made = [f"{trial.folder}/node_1/analysis.json" for trial in plan.trials(config)]
+    done = run(tmp_path, "-c2", "references", *made, sweep="nanogpt", overrides=narrow)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert not (tmp_path / "results/shards/fineweb10B/public/fineweb_train_000003.bin").exists()
+    done = run(tmp_path, "-n", "references", *made, sweep="nanogpt", overrides=wide)
+    assert done.returncode == 0, done.stderr[-3000:]
+    jobs = planned(done.stdout + done.stderr)
+    assert (jobs["tokenize"], jobs["train_reference"]) == (1, 2)
+    assert not {"generate", "train", "analyze"} & set(jobs)
+    other = sweep.load(REPOSITORY / "config", "nanogpt", [*narrow, "corpus.revision=abc"])
+    folders = ({trial.folder for trial in plan.trials(one)} for one in (config, other))
+    assert not set.intersection(*folders)
 
 
 def test_a_changed_hash_makes_that_record_again(

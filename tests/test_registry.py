@@ -180,8 +180,9 @@ def test_a_missing_file_says_that_the_track_needs_it(tmp_path: Path) -> None:
 def test_what_is_no_yaml_is_named(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "registry.yaml"
     path.write_bytes(content)
-    with pytest.raises(SpeedrunError, match=r"registry\.yaml is not valid YAML"):
+    with pytest.raises(SpeedrunError, match=r"registry\.yaml is not valid YAML") as caught:
         registry.load(path)
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("data", [None, [1], "text", 3])

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import sweep_files
 import test_audit
-from speedrun import trials
+from speedrun import schema, trials
 from speedrun.adapters import embedders
 from speedrun.schema import Outcome
 from speedrun.stages import audit, judge, report, score, similarity
@@ -159,6 +159,29 @@ def test_a_run_without_sandbox_is_shown(tmp_path: Path) -> None:
     assert "ran without a sandbox" in (tmp_path / "out" / "index.html").read_text()
 
 
+def test_a_simulated_sweep_says_so(tmp_path: Path) -> None:
+    plan = scored(tmp_path)
+    for trainer, said in (("real", False), ("simulated", True)):
+        told = dataclasses.replace(plan, config={"hardware": {"trainer": trainer}})
+        report.build(told, tmp_path / "sweep", tmp_path / "out")
+        assert (report.SIMULATED in (tmp_path / "out" / "index.html").read_text()) is said
+        assert (report.SIMULATED in report.text_table(told, tmp_path / "sweep")) is said
+
+
+def test_the_page_tells_what_the_records_reached_in_the_block(tmp_path: Path) -> None:
+    """Also where a record diverged each time; and what was equal code without a rubric."""
+    plan = scored(tmp_path)
+    results = tables.read(plan, tmp_path / "sweep")
+    results.audit["r01-r02"]["records"]["target"] |= {"time_s": None, "val_loss": None}
+    for one in results.judge["r01-r02"]["trials"]:
+        one["changes"] = one["changes"] and []
+    drawn = report._draw(results, tables.arms(results), tables.node_rows(results), tmp_path / "f")
+    page = report._page(results, tables.arms(results), tables.node_rows(results), drawn)
+    text = " ".join(page.split())
+    assert re.search(r"start took \d+\.\d\d s to a loss of 3\.4\d{3} and target - s to -,", text)
+    assert "code equal to the target" in page
+
+
 def test_the_closing_table_is_aligned_and_whole(built: tuple[trials.Plan, Path]) -> None:
     lines = report.text_table(built[0], built[1].parent).splitlines()
     assert len(lines) == 2 + 4
@@ -236,6 +259,16 @@ def test_means_leave_out_what_is_not_shown_to_be_measurable(
     assert both["replay", "all"]["fsr_audited"] == (alone["fsr_audited"] + 9.0) / 2
 
 
+def test_what_does_not_count_never_shrinks_the_picture() -> None:
+    nothing = {"fsr": None, "fsr_audited": None, "fsr_low": None, "fsr_high": None}
+    kept = {**nothing, "fsr_audited": 0.5, "fsr_high": 1.4, "measurable": "true"}
+    noise = {**nothing, "fsr_audited": -80.0, "fsr": 300.0, "measurable": "false"}
+    assert figures._fsr_range([kept, noise]) == pytest.approx((-0.07, 1.47))
+    low, high = figures._fsr_range([{**nothing, "measurable": None}, noise])
+    assert low < -80 and high > 300
+    assert figures._fsr_range([{**kept, "fsr_low": -3.0}])[0] < -3
+
+
 def test_a_sweep_without_any_measurable_task_has_no_mean(tmp_path: Path) -> None:
     plan = dataclasses.replace(scored(tmp_path), p_max=0.0)
     paths = [
@@ -259,6 +292,25 @@ def test_a_sweep_without_any_measurable_task_has_no_mean(tmp_path: Path) -> None
     assert lines[-1] == f"not run: r04-r05: {reason}"
     column = rows(tmp_path / "out" / "scores.csv")[0]
     assert (column["measurable"], column["measurable_reason"][:5]) == ("false", "no si")
+
+
+def test_a_record_that_ran_in_two_settings_is_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = scored(tmp_path)
+    other = tmp_path / "references/nano/cpu/r02/other/run_0"
+    schema.save(other / "analysis.json", sweep_files.analysis(Outcome.OK, 77.0))
+    both = {**plan.references, "r02": [*plan.references["r02"], str(other)]}
+    results = tables.read(dataclasses.replace(plan, references=both), tmp_path / "sweep")
+    rows_of = [row for row in tables.curves(results) if row["kind"] == "reference"]
+    assert {row["name"] for row in rows_of} == {"r01", "r02/r02", "r02/other"}
+    drawn: list[list[schema.CurvePoint]] = []
+    monkeypatch.setattr(
+        figures, "_draw_curve", lambda _axes, _results, curve, *_: drawn.append(curve)
+    )
+    figures.draw_curves(results, "r01-r02", tmp_path / "curves.png")
+    ends = {curve[-1].cpu_s for curve in drawn if curve}
+    assert {5.0, 5.2, 10.0, 10.4} <= ends and 77.0 not in ends
 
 
 def test_curves_and_page_are_on_the_tracks_clock(tmp_path: Path) -> None:

@@ -105,6 +105,14 @@ def test_sandbox_refuses_writes_outside_and_large_files(tmp_path: Path) -> None:
     assert (tmp_path / "work" / "here").read_text() == "x"
 
 
+def test_drivers_cannot_be_told_anything(tmp_path: Path) -> None:
+    if not Path("/proc/driver").exists():
+        pytest.skip("this kernel has no /proc/driver")
+    _, lines = run_code(tmp_path, "print(open('/proc/self/mountinfo').read())")
+    options = [line.split()[5] for line in text_of(lines) if " /proc/driver " in line]
+    assert [option.split(",")[0] for option in options] == ["ro"]
+
+
 def test_sandbox_has_no_network(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]

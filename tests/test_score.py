@@ -128,6 +128,16 @@ def test_references_that_never_ended_are_an_error(tmp_path: Path) -> None:
         score.reference_times(plan, "r02")
 
 
+def test_runs_in_two_settings_are_never_mixed(tmp_path: Path) -> None:
+    plan = sweep_files.sweep(tmp_path)
+    both = {**plan.references, "r02": [*plan.references["r02"], "elsewhere/run_0"]}
+    mixed = dataclasses.replace(plan, references=both)
+    for read in (score.reference_times, trials.reference_folder):
+        assert read(plan, "r02")
+        with pytest.raises(files.SpeedrunError, match=r"r02 ran in several settings .* the task's"):
+            read(mixed, "r02")
+
+
 def test_a_stage_file_of_other_trials_is_an_error_that_names_it(tmp_path: Path) -> None:
     plan = sweep_files.sweep(tmp_path)
     paths = write_inputs(tmp_path, plan, {})
@@ -206,7 +216,10 @@ def test_a_frozen_list_rules_where_it_is_of_these_references(tmp_path: Path) -> 
     assert found["measurable"]["origin"] == (
         "frozen on 2026-01-02 in tracks/nano/measurable/cpu.yaml (a machine)"
     )
-    moved = {name: [f"{run}x/run_0" for run in runs] for name, runs in plan.references.items()}
+    moved = {
+        name: [run.replace("/run_", "/moved/run_") for run in runs]
+        for name, runs in plan.references.items()
+    }
     for runs in moved.values():
         for run in runs:
             schema.save(Path(run) / "analysis.json", sweep_files.analysis(Outcome.OK, 3.0))

@@ -36,6 +36,13 @@ def test_start_and_target_themselves_score_exactly_0_and_1(times: list[float]) -
     assert stats.equivalent(oracle, 1.0, 1e-6)
 
 
+def test_audited_fsr_is_unknown_without_a_human_speedup() -> None:
+    """A target that is slower here would give its own code 1 and a speedup less than 0."""
+    assert stats.audited_fsr([10.0, 10.1], [11.0, 11.1], [11.0, 11.1]) is None
+    assert stats.audited_fsr([10.0, 10.0], [9.0, 9.1], [10.0, 10.0]) is None
+    assert stats.audited_fsr([], [], []) is None
+
+
 def test_fieller_solves_its_own_equation() -> None:
     x, y = [0.31, 0.27, 0.35, 0.29], [0.52, 0.49, 0.55, 0.47]
     interval = stats.fieller(x, y, 0.9)

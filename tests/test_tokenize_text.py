@@ -23,6 +23,7 @@ from speedrun import specs
 from speedrun.adapters import hydra_config
 from speedrun.files import SpeedrunError, canonical_json, digest_tree, read_json
 from speedrun.stages import corpus, tokenize
+from speedrun.stages.corpus.own_text import listed
 from speedrun.stages.tokenize import documents, gpt2, own_text, shards
 from test_corpus_hub import small_disk  # noqa: F401
 
@@ -185,6 +186,12 @@ def garbage(path: Path, content: bytes = b"PAR1 no parquet at all") -> Path:
     return path
 
 
+def dangling(path: Path) -> Path:
+    path.parent.mkdir()
+    path.symlink_to("nowhere")
+    return path
+
+
 def damaged_parquet(path: Path) -> Path:
     """A parquet file whose footer is whole and whose pages are not."""
     texts = [f"{number} {text}" for number, text in enumerate(made_texts(3000))]
@@ -192,6 +199,13 @@ def damaged_parquet(path: Path) -> Path:
     content = bytearray(path.read_bytes())
     content[200:4000] = bytes(3800)
     return garbage(path, bytes(content))
+
+
+def parquet_of_bytes(path: Path, *contents: bytes) -> Path:
+    """A parquet file whose strings were never checked, as Arrow writes and reads them."""
+    raw = pa.array(contents, pa.binary())
+    text = pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    return write_parquet(path, text=text)
 
 
 @pytest.mark.parametrize(
@@ -206,6 +220,19 @@ def damaged_parquet(path: Path) -> Path:
         (lambda at: garbage(at / "a.jsonl", b'{"body": "x"}\n'), "line 1 has no key 'text'"),
         (lambda at: garbage(at / "a.jsonl", b"[1]\n"), "line 1 has no key 'text'"),
         (lambda at: garbage(at / "a.jsonl", b'{"text": "ab\xff"}\n'), r"no UTF-8 at byte 12"),
+        (
+            lambda at: parquet_of_bytes(at / "a.parquet", *[b"x"] * 99, b"ab\xff"),
+            r"a\.parquet, row 100, is no UTF-8 at byte 2",
+        ),
+        (
+            lambda at: garbage(at / "a.jsonl", b'{"text": "x", "n": ' + b"1" * 5000 + b"}\n"),
+            r"a\.jsonl, line 1 is no JSON that can be read \(Exceeds the limit",
+        ),
+        (
+            lambda at: garbage(at / "a.jsonl", b'{"text": "x", "n": ' + b"[" * 200_000),
+            r"a\.jsonl, line 1 is no JSON that can be read \(maximum recursion",
+        ),
+        (lambda at: dangling(at / "in/a.jsonl").parent, r"a\.jsonl is a link to nothing"),
         (lambda at: garbage(at / "a.jsonl.gz", b"\x1f\x8bnothing"), r"a\.jsonl\.gz cannot be read"),
         (lambda at: garbage(at / "a.txt", b"x" * 2**20 + b"\xc3("), "no UTF-8 at byte 1048576"),
         (lambda at: garbage(at / "a.txt", b""), r"a\.txt is empty"),
@@ -230,6 +257,27 @@ def test_bytes_that_are_no_utf8_can_be_replaced(tmp_path: Path) -> None:
         file.write(b'{"text": "ab\xff"}\n')
     build(config(path, invalid_utf8="replace"), tmp_path)
     assert read_json(tmp_path / "shards/meta.json")["documents"] == 301
+
+
+def test_strings_of_a_parquet_file_can_be_replaced_too(tmp_path: Path) -> None:
+    path = parquet_of_bytes(tmp_path / "a.parquet", b"ab\xff", "gänzlich".encode())
+    found = documents.read(path, documents.Format("text", "", "replace"))
+    assert [document.text for document in found] == ["ab\ufffd", "gänzlich"]
+
+
+def test_a_folder_that_is_named_like_a_file_is_searched(tmp_path: Path) -> None:
+    (tmp_path / "in/table.parquet").mkdir(parents=True)
+    part = write_parquet(tmp_path / "in/table.parquet/part-0.parquet", text=["x"])
+    assert listed([str(tmp_path / "in")]) == [part]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"shard_tokens": 0}, {"val_tokens": 0}, {"shard_tokens": 2**31}]
+)
+def test_sizes_that_no_shard_can_have_are_said(tmp_path: Path, changes: dict[str, int]) -> None:
+    values = config(write_jsonl(tmp_path / "a.jsonl", list(made_texts(300))), **changes)
+    with pytest.raises(SpeedrunError, match=f"corpus.{next(iter(changes))} is .*: set it to 1 to"):
+        build(values, tmp_path)
 
 
 def test_a_file_that_changed_since_is_named(tmp_path: Path) -> None:
@@ -269,7 +317,7 @@ def test_fewer_shards_than_before_leave_none_of_the_old(tmp_path: Path) -> None:
 def test_a_disk_that_fills_leaves_nothing(tmp_path: Path, small_disk: Path) -> None:  # noqa: F811
     values = config(
         write_jsonl(tmp_path / "a.jsonl", ["語" * 400_000 + str(n) for n in range(20)]),
-        val_share=0.0, holdout_share=0.0, val_tokens=0, shard_tokens=1_000_000,
+        val_share=0.0, holdout_share=0.0, val_tokens=1, shard_tokens=1_000_000,
     )  # fmt: skip
     corpus.build(specs.corpus(values), tmp_path / "corpus")
     with pytest.raises(SpeedrunError, match="is full: free some space and run the same command"):

@@ -76,6 +76,12 @@ def test_a_process_that_fails_ends_the_run(bench: Bench) -> None:
     assert any("RuntimeError: bad rank" in line for line in bench.lines())
 
 
+def test_a_file_named_like_the_folder_of_logs_is_the_candidates_own(bench: Bench) -> None:
+    (bench.solution / "logs").write_text("mine")
+    ended = bench.train("print(open('logs').read())", **TORCHRUN)
+    assert (ended.exit_code, "mine" in "".join(bench.lines())) == (0, True)
+
+
 def test_a_cap_ends_every_process(bench: Bench) -> None:
     mark = f"mark-{bench.folder.name}-{os.getpid()}"
     code = START + (

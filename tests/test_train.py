@@ -130,8 +130,10 @@ def test_missing_data_or_probes_names_the_command(bench: Bench) -> None:
     bench.probes.unlink()
     with pytest.raises(SpeedrunError, match=r"contexts.npy is missing.*snakemake"):
         bench.train("print('x')")
-    for path in bench.data.iterdir():
-        path.unlink()
+    (bench.data / "train_000000.bin").unlink()
+    with pytest.raises(SpeedrunError, match=r"holds 0 training shards of 1.*snakemake"):
+        bench.train("print('x')")
+    (bench.data / "val_000000.bin").unlink()
     with pytest.raises(SpeedrunError, match=r"holds no shard.*snakemake"):
         bench.train("print('x')")
 

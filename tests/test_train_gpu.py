@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -12,13 +14,17 @@ from typing import Any
 
 import pytest
 
+import speedrun
 from speedrun import files, schema
 from speedrun.files import SpeedrunError
-from speedrun.runner import gpu, sandbox
+from speedrun.runner import clock, gpu, sandbox
 from speedrun.schema import RunExit
 from train_bench import SPEC, Bench
 
-CARDS = ["0, GPU-aa11, NVIDIA H200, 580.1, 3", "1, GPU-bb22, NVIDIA H200, 580.1, [N/A]"]
+CARDS = [
+    "0, GPU-aa11, NVIDIA H200, 580.1, 3, 00000000:1B:00.0",
+    "1, GPU-bb22, NVIDIA H200, 580.1, [N/A], 00000000:9C:00.0",
+]
 GPU: dict[str, Any] = {"device": "cuda", "gpu": "NVIDIA H200"}
 Smi = Callable[..., Path]
 
@@ -61,32 +67,84 @@ def test_a_run_finds_nvidia_smi_its_own_caches_and_what_the_node_says(
     bench: Bench, smi: Smi, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     folder = smi(*CARDS)
+    (folder / "secret").write_text("hunter2")
     libraries = bench.folder / "driver" / "lib"
     libraries.mkdir()
     (libraries / "libcuda.so").write_text("")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
     monkeypatch.setenv("NCCL_NVLS_ENABLE", "0")
-    monkeypatch.setenv("LD_LIBRARY_PATH", f"{libraries}::relative:/")
+    monkeypatch.setenv("NCCL_SOCKET_IFNAME", "ib0")  # there is no such network in the sandbox
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{libraries}::relative:{libraries}/gone:")
     monkeypatch.setenv("SPEEDRUN_TEST_SECRET", "hunter2")
     code = (
         "import os, shutil, subprocess\n"
         "print(dict(os.environ))\n"
         "print(subprocess.run(['nvidia-smi'], capture_output=True, text=True).stdout)\n"
+        f"print(os.path.exists({str(folder / 'secret')!r}))\n"
         f"print(os.listdir({str(libraries)!r}), os.path.exists('/sys/class'), os.getcwd())\n"
     )
     bench.train(code, **GPU, sandbox=kind)
     variables, *shown, last = bench.lines()
     seen = ast.literal_eval(variables)
     work = last.rpartition(" ")[2]
-    assert {name: seen[name] for name in ("CUDA_VISIBLE_DEVICES", "NCCL_NVLS_ENABLE")} == {
-        "CUDA_VISIBLE_DEVICES": "1", "NCCL_NVLS_ENABLE": "0",
-    }  # fmt: skip
+    assert (seen["CUDA_VISIBLE_DEVICES"], seen["NCCL_NVLS_ENABLE"]) == ("GPU-bb22", "0")
+    assert "NCCL_SOCKET_IFNAME" not in seen
+    # An empty word is the folder that bubblewrap starts in, the candidate's.
+    assert seen["LD_LIBRARY_PATH"] == str(libraries)
     assert seen["TORCHINDUCTOR_CACHE_DIR"] == f"{work}/.cache/inductor"
     assert seen["TRITON_CACHE_DIR"].startswith(seen["HOME"])
     assert "SPEEDRUN_TEST_SECRET" not in seen
     assert str(folder) in seen["PATH"]
     assert shown[0] == CARDS[0]
+    assert shown[-1] == str(kind == "none")
     assert last.startswith("['libcuda.so'] True")
+
+
+def test_folders_of_libraries_show_nothing_else(
+    bench: Bench, smi: Smi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home, our own folder or another Python's packages may stand in such a variable too."""
+    smi(*CARDS)
+    home, conda = bench.folder / "home", bench.folder / "conda"
+    packages = conda / "lib" / "python3.9" / "site-packages"
+    for folder in (home, packages):
+        folder.mkdir(parents=True)
+        (folder / "secret").write_text("hunter2")
+    (conda / "lib" / "libz.so").write_text("")
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("LD_LIBRARY_PATH", f"{bench.folder}/conda/../home:/:{conda}/lib")
+    monkeypatch.setenv("CUDA_HOME", str(Path.cwd()))
+    paths = [str(path) for path in (home / "secret", Path.cwd() / "pyproject.toml",
+                                    packages / "secret", conda / "lib" / "libz.so")]  # fmt: skip
+    bench.train(f"import os; print([os.path.exists(path) for path in {paths!r}])", **GPU)
+    assert bench.lines() == ["[False, False, False, True]"]
+
+
+def test_a_run_is_shown_the_devices_of_its_own_cards(
+    tmp_path: Path, smi: Smi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run on one card of two could compute on both; a file's number is not the card's index."""
+    smi(*CARDS)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    monkeypatch.setattr(gpu, "DEVICES", tmp_path / "dev")
+    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "gpus")
+    (tmp_path / "dev").mkdir()
+    for name in ("nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm", "null"):
+        (tmp_path / "dev" / name).touch()
+
+    def shown(**changes: Any) -> set[str]:
+        spec = schema.from_dict(schema.TrainSpec, {**schema.to_dict(SPEC), **GPU, **changes})
+        return {Path(word).name for word in gpu.devices(spec)[1::3]}
+
+    with pytest.raises(SpeedrunError, match="must not see the node's other cards: ask the sched"):
+        shown()
+    (tmp_path / "gpus" / "0000:9c:00.0").mkdir(parents=True)
+    told = "GPU UUID: \t GPU-bb22\nDevice Minor: \t 0\n"
+    (tmp_path / "gpus" / "0000:9c:00.0" / "information").write_text(told)
+    assert shown() == {"nvidia0", "nvidiactl", "nvidia-uvm"}
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert shown(world_size=2) == {"nvidia0", "nvidia1", "nvidiactl", "nvidia-uvm"}
+    assert shown(device="cpu") == set()
 
 
 def test_a_cpu_run_is_given_none_of_it(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +158,16 @@ def test_a_cpu_run_is_given_none_of_it(bench: Bench, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.parametrize(
     ("choice", "names"),
-    [("1", "B"), ("1,0", "BA"), ("GPU-bb", "B"), ("", ""), (" 0 ", "A"), ("7", ""), (None, "AB")],
+    [
+        ("1", "B"),
+        ("1,0", "BA"),
+        ("GPU-bb", "B"),
+        ("", ""),
+        (" 0 ", "A"),
+        ("7", ""),
+        ("0,0", "A"),
+        (None, "AB"),
+    ],
 )
 def test_cards_are_those_that_the_scheduler_left(choice: str | None, names: str) -> None:
     listed = [gpu.Card(str(i), uuid, name, "1", 0)
@@ -135,16 +202,47 @@ def test_what_is_not_run_needs_no_card(bench: Bench, monkeypatch: pytest.MonkeyP
     assert bench.train(None, **GPU, not_run="the model declined").ran is False
 
 
-def test_a_busy_card_is_a_note(bench: Bench, smi: Smi, capsys: pytest.CaptureFixture[str]) -> None:
-    smi("0, GPU-aa11, NVIDIA H200, 580.1, 5000")
+BUSY = "0, GPU-aa11, NVIDIA H200, 580.1, 5000, 00000000:1B:00.0"
+
+
+def test_a_busy_card_is_never_the_candidates_failure(
+    bench: Bench, smi: Smi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "FREE_WAIT_S", 0.0)
+    smi(BUSY)
+    with pytest.raises(SpeedrunError, match=r"holds 5000 MiB of GPU 0 \(NVIDIA H200\).*wait for"):
+        bench.train("raise MemoryError", **GPU)
+    assert not (bench.out / "exit.json").exists()
+
+
+@pytest.mark.parametrize(("line", "why"), [(BUSY, "holds 5000"), ("", "0 are visible")])
+def test_a_card_that_is_taken_or_lost_meanwhile_is_not_either(
+    bench: Bench, smi: Smi, monkeypatch: pytest.MonkeyPatch, line: str, why: str
+) -> None:
+    monkeypatch.setattr(gpu, "FREE_WAIT_S", 0.0)
+    folder = smi(*CARDS)
+    script = f"#!/bin/sh\necho '{line}'\n"
+    meanwhile = f"open({str(folder / 'nvidia-smi')!r}, 'w').write({script!r})"
+    with pytest.raises(SpeedrunError, match=why):
+        bench.train(f"{meanwhile}\nraise MemoryError", **GPU, sandbox="none")
+    assert not (bench.out / "exit.json").exists()
+    assert not (bench.out / "finished.json").exists()
+
+
+def test_memory_of_an_ended_program_is_waited_for(
+    bench: Bench, smi: Smi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "PAUSE_S", 0.3)
+    folder = smi(BUSY)
+    threading.Timer(0.8, smi, CARDS).start()
     ended = bench.train("print('x')", **GPU)
-    assert "holds 5000 MiB of GPU 0 (NVIDIA H200)" in capsys.readouterr().err
+    assert (folder / "nvidia-smi").read_text().count("5000") == 0
     assert ended.gpus is not None
-    assert ended.gpus.used_mb == [5000]
+    assert ended.gpus.used_mb == [3]
 
 
 def test_a_run_waits_for_the_card_that_another_uses(bench: Bench, smi: Smi) -> None:
-    smi("0, GPU-test-lock, NVIDIA H200, 580.1, 3")
+    smi("0, GPU-test-lock, NVIDIA H200, 580.1, 3, 00000000:1B:00.0")
     held, let_go = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -162,6 +260,54 @@ def test_a_run_waits_for_the_card_that_another_uses(bench: Bench, smi: Smi) -> N
     assert time.monotonic() - started_s > 1.4
     assert ended.wall_s is not None
     assert ended.wall_s < 1.4  # the wait is no part of the run
+
+
+WAIT = """
+import os, pathlib, subprocess, sys
+from speedrun import schema
+from speedrun.runner import gpu
+if len(sys.argv) > 1:
+    os.environ["SPEEDRUN_WORKFLOW_PID"] = str(os.getpid())
+    subprocess.run([sys.executable, "-c", sys.argv[1]])
+else:
+    pathlib.Path("waits").write_text(str(os.getpid()))
+    with gpu.reserved(schema.from_dict(schema.TrainSpec, SPEC)): pathlib.Path("ran").touch()
+"""
+
+
+def test_a_wait_ends_with_the_workflow_that_asked_for_the_run(tmp_path: Path, smi: Smi) -> None:
+    """Otherwise it would take the card for hours when it is free, for nobody."""
+    smi("0, GPU-test-orphan, NVIDIA H200, 580.1, 3, 00000000:1B:00.0")
+    spec = schema.from_dict(schema.TrainSpec, {**schema.to_dict(SPEC), **GPU})
+    code = WAIT.replace("SPEC", repr(schema.to_dict(spec)))
+    words = [sys.executable, "-c", code, code]
+    source = str(Path(speedrun.__file__).parents[1])
+    with gpu.reserved(spec):
+        started = subprocess.Popen(
+            words, cwd=tmp_path, env={**os.environ, "PYTHONPATH": source}, stderr=subprocess.DEVNULL
+        )
+        assert _wait_for(lambda: (tmp_path / "waits").is_file() and _pid(tmp_path) > 0)
+        time.sleep(0.5)
+        started.kill()
+        started.wait()
+        assert _wait_for(lambda: _ended(_pid(tmp_path)))
+    assert not (tmp_path / "ran").exists()
+
+
+def _pid(folder: Path) -> int:
+    return int((folder / "waits").read_text() or 0)
+
+
+def _ended(pid: int) -> bool:
+    process = clock.read_process(pid)
+    return process is None or process.ended
+
+
+def _wait_for(condition: Callable[[], bool]) -> bool:
+    deadline_s = time.monotonic() + 20
+    while not condition() and time.monotonic() < deadline_s:
+        time.sleep(0.05)
+    return condition()
 
 
 def test_the_key_holds_model_size_and_launch(bench: Bench, smi: Smi) -> None:
@@ -218,6 +364,7 @@ def _hub(folder: Path, *snapshots: str) -> Path:
 @pytest.mark.parametrize("kind", ["bubblewrap", "none"])
 def test_downloads_are_shown_read_only_and_offline(bench: Bench, kind: str) -> None:
     hub = _hub(bench.folder / "hub", "models--some--flash-attn3/snapshots/abc")
+    (hub / "huggingface" / "token").write_text("hf_secret")  # as a log-in leaves it
     code = (
         "import os\n"
         "kernel = os.environ['LOCAL_KERNELS']\n"
@@ -225,11 +372,12 @@ def test_downloads_are_shown_read_only_and_offline(bench: Bench, kind: str) -> N
         "print(os.listdir(os.environ['TIKTOKEN_CACHE_DIR']), os.environ['HF_HUB_OFFLINE'])\n"
         "try: open(os.environ['HF_HOME'] + '/x', 'w')\n"
         "except OSError: print('read-only')\n"
+        "if not os.path.exists(os.environ['HF_HOME'] + '/token'): print('no token')\n"
     )
     bench.train(code, hub_cache=str(hub), sandbox=kind)
     expected = ["some/flash-attn3 hello", "['6c7e'] 1"]
     assert bench.lines()[:2] == expected
-    assert (bench.lines()[2:] == ["read-only"]) == (kind == "bubblewrap")
+    assert (bench.lines()[2:] == ["read-only", "no token"]) == (kind == "bubblewrap")
 
 
 def test_another_snapshot_is_another_run(bench: Bench, smi: Smi) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import http.server
 import os
 import shutil
 import signal
@@ -15,30 +17,13 @@ from pathlib import Path
 
 import pytest
 
-from speedrun.adapters import upstream_git
+from speedrun.adapters import git_command, upstream_git
 from speedrun.adapters.git_mirror import Mirror
 from speedrun.files import SpeedrunError
+from upstream_mirror import opened, packs, url
 from upstream_repo import Built, build
 
 NOWHERE = "a" * 40
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The repository as it is, for tests that change nothing in it."""
-    return build(tmp_path_factory.mktemp("upstream"))
-
-
-def opened(built: Built, where: str, folder: Path) -> upstream_git.GitRepository:
-    return upstream_git.open_repository(where, folder / "mirror.git", [built.commit])
-
-
-def url(built: Built) -> str:
-    return built.repository.as_uri()
-
-
-def packs(mirror: Path) -> list[str]:
-    return sorted(path.name for path in (mirror / "objects" / "pack").iterdir())
 
 
 FETCH = """
@@ -154,3 +139,84 @@ def test_git_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SpeedrunError, match="git is not installed"):
         Mirror(tmp_path / "m.git", "file:///nowhere").fetch_commits([NOWHERE])
+
+
+# --- what is asked of git, and what it says ----------------------------------------------------
+@pytest.fixture
+def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
+    """Puts a program of ours before the machine's own: its name, and what its script does."""
+    folder = tmp_path / "fake"
+    folder.mkdir()
+    monkeypatch.setenv("PATH", str(folder), prepend=os.pathsep)
+
+    def write(name: str, script: str) -> None:
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n")
+        (folder / name).chmod(0o755)
+
+    return write
+
+
+@pytest.mark.parametrize("version", ["2.31.9", "1.99"])
+def test_git_that_is_too_old_is_said(
+    version: str, built: Built, tmp_path: Path, fake: Callable[[str, str], None]
+) -> None:
+    fake("git", f'echo "git version {version}"')
+    said = rf"git version {version} is too old: install git 2\.32 or newer"
+    with pytest.raises(SpeedrunError, match=said):
+        opened(built, str(built.repository), tmp_path)
+    with pytest.raises(SpeedrunError, match=said):
+        upstream_git.resolve(url(built), tmp_path / "mirror.git", "master")
+
+
+@pytest.mark.parametrize("version", ["2.32.0", "3.0.1 (Somebody's Git-154)", "unknown"])
+def test_git_that_may_do_is_not_refused(version: str, fake: Callable[[str, str], None]) -> None:
+    fake("git", f'echo "git version {version}"')
+    git_command.check_version()
+
+
+def test_ssh_tells_why_it_failed(
+    built: Built, tmp_path: Path, fake: Callable[[str, str], None]
+) -> None:
+    fake("ssh", "echo 'Hello' >&2\necho 'Permission denied (key).' >&2\nexit 255")
+    with pytest.raises(SpeedrunError, match=r"failed \(Permission denied \(key\)\.\): check"):
+        opened(built, "someone@example.org:x.git", tmp_path)
+
+
+class Refusing(http.server.BaseHTTPRequestHandler):
+    """Asks for a password, and refuses whoever gives one."""
+
+    def do_GET(self) -> None:
+        given = self.headers.get("Authorization", "")
+        self.server.seen.append(given)  # type: ignore[attr-defined]
+        self.send_response(403 if given else 401)
+        self.send_header("WWW-Authenticate", 'Basic realm="here"')
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_password_in_the_address_is_used_but_neither_shown_nor_kept(
+    built: Built,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Refusing) as server:
+        server.seen = []  # type: ignore[attr-defined]
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        where = f"http://me:s3cret@127.0.0.1:{server.server_port}/x.git"
+        with pytest.raises(SpeedrunError, match="403") as made:
+            opened(built, where, tmp_path)
+        opened(built, url(built), tmp_path)  # a mirror is there now, of another address
+        with pytest.raises(SpeedrunError, match="403") as again:
+            upstream_git.open_repository(where, tmp_path / "mirror.git", [NOWHERE])
+        server.shutdown()
+        seen = server.seen  # type: ignore[attr-defined]
+    assert f"Basic {base64.b64encode(b'me:s3cret').decode()}" in seen
+    told = f"{made.value} {again.value} {''.join(capfd.readouterr())}"
+    assert f"http://127.0.0.1:{server.server_port}/x.git" in told
+    kept = [path for path in (tmp_path / "mirror.git").rglob("*") if path.is_file()]
+    assert "s3cret" not in told and not [path for path in kept if b"s3cret" in path.read_bytes()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -12,29 +13,12 @@ import pytest
 from speedrun import files
 from speedrun.adapters import git_command, upstream_git
 from speedrun.files import SpeedrunError
+from upstream_mirror import opened, packs, url
 from upstream_repo import UNRELATED, Built, History, build, without_blob
 from upstream_rows import R12
 
 NOWHERE = "a" * 40
 README = "README.md"
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The repository as it is, for tests that change nothing in it."""
-    return build(tmp_path_factory.mktemp("upstream"))
-
-
-def opened(built: Built, where: str, folder: Path) -> upstream_git.GitRepository:
-    return upstream_git.open_repository(where, folder / "mirror.git", [built.commit])
-
-
-def url(built: Built) -> str:
-    return built.repository.as_uri()
-
-
-def packs(mirror: Path) -> list[str]:
-    return sorted(path.name for path in (mirror / "objects" / "pack").iterdir())
 
 
 @pytest.fixture(params=["in place", "mirrored"])
@@ -182,6 +166,19 @@ def test_users_settings_change_nothing(
     assert not (home / "ran").exists()
 
 
+def test_a_damaged_mirror_says_to_delete_it(built: Built, tmp_path: Path) -> None:
+    repository = opened(built, url(built), tmp_path)
+    repository.prefetch({built.commit: [README]})
+    for pack in (tmp_path / "mirror.git" / "objects" / "pack").glob("*.pack"):
+        pack.chmod(0o644)
+        pack.write_bytes(pack.read_bytes()[:-60])
+    advice = f"delete {tmp_path / 'mirror.git'} and run again"
+    with pytest.raises(SpeedrunError, match=re.escape(advice)):
+        opened(built, url(built), tmp_path)
+    with pytest.raises(SpeedrunError, match=re.escape(advice)):
+        list(repository._contents([repository._files(built.commit)[README]]))
+
+
 # --- the mirror --------------------------------------------------------------------------------
 def test_contents_are_fetched_in_bulk_and_once(built: Built, tmp_path: Path) -> None:
     repository = opened(built, url(built), tmp_path)
@@ -238,7 +235,9 @@ def test_a_newer_commit_is_fetched_when_it_is_asked_for(tmp_path: Path) -> None:
     assert upstream_git.resolve(str(built.repository), mirror, "next") == built.newer
     for where in (url(built), str(built.repository)):
         for name in ("no-such-branch", "--exec=touch"):
-            with pytest.raises(SpeedrunError, match=r"no such commit|no commit or branch|names no"):
+            with pytest.raises(
+                SpeedrunError, match=r"such branch or commit|no commit or branch|names no"
+            ):
                 upstream_git.resolve(where, mirror, name)
 
 

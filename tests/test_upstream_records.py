@@ -22,12 +22,6 @@ from upstream_rows import ROW_LIST
 
 
 @pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The repository as it is, for tests that change nothing in it."""
-    return build(tmp_path_factory.mktemp("upstream"))
-
-
-@pytest.fixture(scope="module")
 def facts(built: Built) -> Registry:
     return registry.load(built.registry)
 
@@ -93,9 +87,11 @@ def test_a_mismatch_says_which_and_shows_the_line(
     assert "'-learning_rate = 0.06' '+learning_rate = 0.06  # untimed warmup'" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert read_tree(tmp_path / "files") == built.sources["r08"]  # what was there stays
-    shutil.rmtree(tmp_path / "files")
+    (tmp_path / "files" / "train_gpt.py").write_bytes(b"\xff\xfe")  # a damaged disk
     with pytest.raises(SpeedrunError, match="which lines differ cannot be told"):
         extract.extract(repository, changed, "r08", tmp_path)
+    extract.extract(repository, facts, "r08", tmp_path)
+    assert read_tree(tmp_path / "files") == built.sources["r08"]
 
 
 def test_an_unknown_record_names_the_nearest(
@@ -148,13 +144,29 @@ def test_words_and_lost_rows_are_listed(
     again = build(tmp_path)
     page = repository.read(built.commit, "README.md").decode()
     rows = [line for line in page.splitlines() if not line.startswith("13 | 4.98")]
-    text = "\n".join(rows).replace("Speed up Muon", "Slow down Muon")
+    text = "\n".join(rows).replace("A quicker optimiser", "A slower optimiser")
     commit = History(again.repository, day=50).commit("more", {"README.md": text}, again.commit)
     opened = upstream_git.open_repository(str(again.repository), Path("unused"), [commit])
     assert list(newer.compare(opened, facts, commit)) == [
-        "changed r09: description 'Speed up Muon' -> 'Slow down Muon'",
+        "changed r09: description 'A quicker optimiser' -> 'A slower optimiser'",
         "gone    r13: 2026-05-27, 4.98 minutes",
     ]
+
+
+def test_rows_that_cannot_be_read_are_listed_and_steer_no_terminal(
+    built: Built, facts: Registry, repository: upstream_git.GitRepository, tmp_path: Path
+) -> None:
+    again = build(tmp_path)
+    page = repository.read(built.commit, "README.md").decode()
+    added = (
+        "\n14 | 4.9 minutes | \x1b[2Jclear\x1b] | 08/02/26 | none | @x\n15 | soon | a | - | - | -"
+    )
+    text = page.replace("\n13 | 4.98", f"{added}\n13 | 4.98")
+    commit = History(again.repository, day=50).commit("more", {"README.md": text}, again.commit)
+    opened = upstream_git.open_repository(str(again.repository), Path("unused"), [commit])
+    new, unread = newer.compare(opened, facts, commit)
+    assert new.startswith("new     14: 2026-08-02, 4.9 minutes") and new.isprintable()
+    assert unread.startswith("unread  upstream's table has no time in minutes in '15 | soon")
 
 
 # --- pin ---------------------------------------------------------------------------------------

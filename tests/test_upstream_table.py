@@ -41,7 +41,7 @@ def test_irregular_rows_are_read() -> None:
     assert (rows["r03"].log, rows["r11"].log, rows["r13"].log) == ("", "", "")
     assert (rows["r13"].pull_request, rows["r11"].contributors) == (317, "-")
     assert rows["r07"].log == f"{TRACK}/2024-12-04_ValueEmbed"
-    assert rows["r12"].description == "MUDD gates, update decay init"
+    assert rows["r12"].description == "gates, another start"
     assert [rows[name].time_minutes for name in ("r08", "r08b", "r08c")] == [8.1, 8.31, 8.44]
 
 

@@ -28,12 +28,6 @@ from upstream_rows import TRACK
 COUNTS = f"records {ROWS}, tasks {TASKS}, strict {STRICT}, logs 22, problems 0"
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    """The repository as it is, for tests that change nothing in it."""
-    return build(tmp_path_factory.mktemp("upstream"))
-
-
 def problems(built: Built, path: Path) -> tuple[str, list[str]]:
     opened = upstream_git.open_repository(str(built.repository), Path("unused"), [built.commit])
     done = verify(opened, registry.load(path))
@@ -182,6 +176,14 @@ def test_every_problem_is_a_line(
     counts, told = problems(built, edited(built, tmp_path, **change))
     assert re.search(said, "\n".join(told)), told
     assert not counts.endswith("problems 0")
+
+
+def test_a_name_of_upstreams_stays_on_its_line(tmp_path: Path) -> None:
+    built = build(tmp_path)
+    quoted = f'"{TRACK}/2024-10-10_Muon/a\\nrecords 0\\033[2J.txt"'  # as fast-import writes it
+    commit = History(built.repository, day=50).commit("master", {quoted: "no log"}, built.commit)
+    _, (told,) = problems(built, edited(built, tmp_path, upstream={"commit": commit}))
+    assert "a\ufffdrecords 0\ufffd[2J.txt does not parse" in told
 
 
 def test_a_log_that_does_not_parse_is_told(tmp_path: Path) -> None:

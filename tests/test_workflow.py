@@ -8,14 +8,17 @@ import io
 import json
 import os
 import shutil
+import signal
+import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import workflow_runs
 from speedrun.adapters import workflow as jobs
-from workflow_runs import REPORT, REPOSITORY, planned, run, stable_files
+from workflow_runs import REPORT, REPOSITORY, command, planned, run, stable_files
 
 pytestmark = pytest.mark.dag
 
@@ -87,6 +90,45 @@ def test_an_undisturbed_run_is_complete(simulated: Path) -> None:
 
 def test_a_run_holds_the_lock_of_its_folder(simulated: Path) -> None:
     assert (simulated / "results/.lock").read_text().isdecimal()
+
+
+def test_a_run_locks_its_folder_and_puts_its_plan_back(tmp_path: Path) -> None:
+    """Another plan, written before the lock was taken, does not stay; none is written after."""
+    target = "results/records/nano/r01/records.record.json"
+    written, lock = tmp_path / "results/nano/plan.json", tmp_path / "results/.lock"
+    running = subprocess.Popen(
+        command("-c1", target),
+        cwd=tmp_path,
+        env=workflow_runs.environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        stop_when(running, written.is_file)
+        assert not lock.exists()
+        expected = written.read_text(encoding="utf-8")
+        written.write_text("{}", encoding="utf-8")
+        running.send_signal(signal.SIGCONT)
+        stop_when(running, lambda: lock.is_file() and lock.read_text() == str(running.pid))
+        done = run(tmp_path, "-n", target, overrides=["seeds=[0,1]"])
+        assert f"another workflow (process {running.pid}) runs in this folder" in done.stderr
+        running.send_signal(signal.SIGCONT)
+        assert running.wait(timeout=120) == 0
+    finally:
+        running.kill()
+        running.wait()
+    assert written.read_text(encoding="utf-8") == expected
+    with lock.open() as file:  # let go of at its end
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def stop_when(running: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
+    """Halt a process once ``condition`` holds."""
+    deadline_s = time.monotonic() + 120
+    while not condition():
+        assert running.poll() is None and time.monotonic() < deadline_s
+        time.sleep(0.005)
+    running.send_signal(signal.SIGSTOP)
 
 
 def test_nothing_is_left_to_do_after_a_run(simulated: Path) -> None:

@@ -231,10 +231,13 @@ def _timing(
 def _clock(
     track: schema.TrackSpec, run_exit: schema.RunExit, analysis: schema.Analysis
 ) -> float | None:
-    """Return the clock of a completed run, also of one whose loss ended above the target."""
+    """Return the clock of a completed run, also of one whose loss ended above the target.
+
+    None for one that diverged: its last loss is no number.
+    """
     if analysis.outcome == schema.Outcome.OK:
         return analysis.time_s
-    if analysis.outcome != schema.Outcome.MISSED_TARGET:
+    if analysis.outcome != schema.Outcome.MISSED_TARGET or analysis.val_loss is None:
         return None
     if track.clock == "cpu":
         return run_exit.cpu_s

@@ -148,13 +148,13 @@ class Frozen:
     date: str  # ISO 8601
     tasks: list[Entry] = field(default_factory=list)
 
-    def finding(self, task: str, references: dict[str, str]) -> Finding | None:
-        """Return the answer for a task, None where it is not that of these references.
+    def finding(self, task: str, references: dict[str, str], p_max: float) -> Finding | None:
+        """Return the answer for a task, None where it is not that of these references and limit.
 
         A hardware profile whose settings were changed has other reference folders.
         """
         same = (one for one in self.tasks if (one.task, one.references) == (task, references))
-        return next((one.finding for one in same), None)
+        return next((one.finding for one in same if one.finding.p_max == p_max), None)
 
 
 def frozen_path(tracks: Path, track: str, hardware: str) -> Path:

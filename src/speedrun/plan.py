@@ -8,6 +8,7 @@ working directory.
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +18,7 @@ RESULTS = "results"
 ARM_NAME = r"[a-z0-9_+]+"  # a folder's name, and a wildcard of the workflow
 # Of a corpus: whence and how much of it is fetched. What a run is shown of it, its setting says.
 WHENCE = ("endpoint", "store", "offline", "train_shards", "available_shards", "shard_steps")
+WEEK_MIN = 7 * 24 * 60
 STAGE_SECTIONS = {"audit": "audit", "similarity": "embedder", "judge": "judge", "score": "audit"}
 
 
@@ -72,6 +74,8 @@ def _trial(config: dict[str, Any], task: Task, name: str, arm: dict[str, Any], s
     """Name a trial; its arm's digest leaves the budget out, so that more nodes extend it."""
     deciding = {key: value for key, value in arm.items() if key != "n_nodes"}
     deciding["hardware"] = specs.train(config, task.setting)
+    if specs.corpus_kind(config) != "distributions":
+        deciding["data"] = _data(config)
     digest = files.digest_value(deciding)[:8]
     base = f"{RESULTS}/trials/{config['track']['name']}/{task.name}"
     return Trial(task.name, name, f"{base}/{name}-{digest}/s{seed}", deciding, seed, arm["n_nodes"])
@@ -95,15 +99,30 @@ def reference_key(config: dict[str, Any], shared: specs.Setting) -> str:
     """Return the digest that stands for all but the code and the seed of reference runs."""
     track, probes = config["track"], ("probe_sets", "probe_contexts", "probe_length")
     shown = {name: track.get(name, 0) for name in probes}
-    data = {name: value for name, value in config["corpus"].items() if name not in WHENCE}
-    parts = [specs.train(config, shared), track["entry"], shown, data]
+    parts = [specs.train(config, shared), track["entry"], shown, _data(config)]
     return files.digest_value(parts)[:8]
+
+
+def _data(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what decides the content of a corpus's shards."""
+    return {name: value for name, value in config["corpus"].items() if name not in WHENCE}
 
 
 def references(config: dict[str, Any], task: Task) -> dict[str, list[str]]:
     """Return the reference folders of a task's start and target, in the task's setting."""
     records = (task.start, task.target)
     return {record: reference_folders(config, record, task.setting) for record in records}
+
+
+def audit_minutes(config: dict[str, Any], task: str, lanes: int) -> int:
+    """Return the minutes that an audit may take: every run its cap, but a week at most.
+
+    An audit that a cluster kills goes on where it stopped when it is started again.
+    """
+    programs = 2 + sum(trial.task == task for trial in trials(config))
+    runs = int(config["audit"]["rounds"]) * programs
+    caps_min = runs * float(config["hardware"]["timeout_s"]) / 60 / lanes
+    return min(WEEK_MIN, math.ceil(caps_min) + 30)
 
 
 def run_seed(name: str) -> int:

@@ -198,11 +198,15 @@ class Registry:
 def load(path: Path) -> Registry:
     """Read a registry.yaml; every error names the file, and the key where there is one."""
     if not path.is_file():
-        raise SpeedrunError(f"{path} is missing: a track that is fetched needs its registry")
+        raise SpeedrunError(
+            f"{path} is missing: a track that is fetched needs its registry; run where tracks/ is, "
+            "or give --registry"
+        )
     try:
         data: Any = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpeedrunError(f"{path} is not valid YAML: {error}") from error
+        reason = " ".join(str(error).split())
+        raise SpeedrunError(f"{path} is not valid YAML: {reason}; correct it") from error
     if not isinstance(data, dict):
         raise SpeedrunError(f"{path}: expected keys and values, got {type(data).__name__}")
     try:

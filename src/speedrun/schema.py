@@ -82,7 +82,7 @@ class Gpus:
 
     names: list[str]
     driver: str
-    used_mb: list[int | None]  # a card: memory that somebody else's programs held before the run
+    used_mb: list[int | None]  # a card: memory in use before the run, little if at all
     environment: dict[str, str] = field(default_factory=dict)  # what the node handed through
 
 

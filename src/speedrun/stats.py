@@ -77,13 +77,15 @@ def audited_fsr(
     agent: Sequence[float],
     target: Sequence[float],
     confidence: float = 0.9,
-) -> Interval:
+) -> Interval | None:
     """Return mean(1 - B/A) / mean(1 - C/A) over interleaved rounds, with Fieller's interval.
 
     ``start``, ``agent``, ``target`` hold A_i, B_i, C_i of the same round i, so that the drift
-    of the machine between rounds cancels inside each ratio.
+    of the machine between rounds cancels inside each ratio. None, as in ``fsr``, when the target
+    is not faster than the start here: the ratio's sign would praise what is slower.
     """
-    return fieller(savings(start, agent), savings(start, target), confidence)
+    saved = savings(start, target)
+    return fieller(savings(start, agent), saved, confidence) if sum(saved) > 0 else None
 
 
 def fieller(x: Sequence[float], y: Sequence[float], confidence: float = 0.9) -> Interval:

@@ -163,7 +163,28 @@ def winner(candidates: list[Node]) -> Node | None:
 
 def reference_folder(plan: Plan, record: str) -> str:
     """Return the folder that holds a record's reference runs (run_0, run_1, ...)."""
-    return str(Path(plan.references[record][0]).parent)
+    return str(reference_runs(plan, record)[0].parent)
+
+
+def reference_runs(plan: Plan, record: str) -> list[Path]:
+    """Return the folders of a record's reference runs.
+
+    Errors: SpeedrunError for a whole sweep's plan whose tasks run the record in several settings;
+    a task's times are those of its own setting, which its slice names.
+    """
+    folders = [Path(folder) for folder in plan.references.get(record, [])]
+    if len({folder.parent for folder in folders}) > 1:
+        raise files.SpeedrunError(
+            f"{record} ran in several settings of sweep {plan.sweep}: give the task's slice, "
+            f"--plan results/{plan.sweep}/plan/STAGE/{plan.track.name}/TASK.json"
+        )
+    return folders
+
+
+def reference_name(plan: Plan, record: str, folder: Path) -> str:
+    """Return the name of a record's runs: with their key where it ran in several settings."""
+    settings = {Path(one).parent for one in plan.references[record]}
+    return record if len(settings) == 1 else f"{record}/{folder.parent.name}"
 
 
 def run_times(track: schema.TrackSpec, folders: list[Path]) -> list[float]:

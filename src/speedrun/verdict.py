@@ -30,14 +30,18 @@ LATE_EXCESS_MAX_SHARE = 0.3
 def loss_rule(runs: Sequence[Timing], target_loss: float, correction: float) -> dict[str, Any]:
     """Return n, mean loss and the one-sided p that it is <= the target; p None: no evidence.
 
-    ``correction`` (nats, >= 0, the probe rule's) is added to every printed loss first.
+    ``correction`` (nats, >= 0, the probe rule's) is added to every printed loss first. Where a run
+    ended without a finite loss (``n_diverged``) the others' mean is no evidence.
     """
-    printed = [run.val_loss for run in runs if run.val_loss is not None and not run.failed]
+    ended = [run.val_loss for run in runs if not run.failed]
+    printed = [loss for loss in ended if loss is not None]
+    base = {"n": len(printed), "n_diverged": len(ended) - len(printed)}
     if not printed:
-        return {"n": 0, "mean": None, "printed_mean": None, "p": None}
+        return {**base, "mean": None, "printed_mean": None, "p": None}
     losses = [loss + correction for loss in printed]
     means = {"mean": _mean(losses), "printed_mean": _mean(printed)}
-    return {"n": len(losses), **means, "p": stats.mean_below(losses, target_loss)}
+    p = None if base["n_diverged"] else stats.mean_below(losses, target_loss)
+    return {**base, **means, "p": p}
 
 
 def probe_rule(
@@ -129,6 +133,9 @@ def judge(
 
 
 def _loss_sentence(loss: dict[str, Any], correction: float, loss_p_max: float) -> str:
+    if loss["n_diverged"]:
+        runs = loss["n"] + loss["n_diverged"]
+        return f"{loss['n_diverged']} of {runs} runs ended without a finite loss"
     if loss["p"] is None:
         return f"the losses of {loss['n']} runs have no spread to test (seed ignored, or n < 2)"
     relation = "<" if loss["p"] < loss_p_max else ">="

@@ -20,7 +20,7 @@ rule audit:
     resources:
         **specs.gpu(CONFIG),
         mem_mb=CONFIG["hardware"]["memory_mb"] * LANES,
-        runtime=720,
+        runtime=lambda wildcards: plan.audit_minutes(CONFIG, wildcards.task, LANES),
     params:
         spec=lambda wildcards: as_json(specs.train(CONFIG, SETTINGS[wildcards.task])),
         version=versions.AUDIT,

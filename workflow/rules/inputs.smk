@@ -73,11 +73,18 @@ def recorded_replies(wildcards):
     return [str(path) for path in sorted(folder.glob(pattern))]
 
 
+def settled(path):
+    """A product of tokenize, as an input. A hub's shards never change, and what is shown of them
+    is part of a run's folder: a wider sweep adds shards and reruns nothing, asks no model again.
+    """
+    return ancient(path) if specs.corpus_kind(CONFIG) == "hub" else path
+
+
 # What only some tracks and corpora have: withheld probes, and packages to hide from a run.
 OPTIONAL = {}
 if CONFIG["track"]["probe_sets"]:
-    OPTIONAL["probes"] = f"{SHARDS}/private/probes/set_00/contexts.npy"
-    OPTIONAL["targets"] = f"{SHARDS}/private/probes/set_00/targets.npy"
+    OPTIONAL["probes"] = settled(f"{SHARDS}/private/probes/set_00/contexts.npy")
+    OPTIONAL["targets"] = settled(f"{SHARDS}/private/probes/set_00/targets.npy")
 if specs.corpus_kind(CONFIG) == "distributions":
     OPTIONAL["manifest"] = f"results/corpus/{CORPUS}/manifest.json"
 
@@ -107,7 +114,8 @@ def environment_of_reference(wildcards):
 
 def shown_shards(setting):
     names = specs.shard_names(CONFIG, setting)
-    return [f"{SHARDS}/meta.json", *(f"{SHARDS}/public/{name}" for name in names)]
+    shown = [f"{SHARDS}/meta.json", *(f"{SHARDS}/public/{name}" for name in names)]
+    return [settled(path) for path in shown]
 
 
 def shards_of_task(wildcards):

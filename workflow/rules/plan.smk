@@ -61,9 +61,13 @@ PRODUCTS = [
 
 
 def begin():
-    """Before the first job: lock the folder, and stop if a job would run in vain."""
+    """Before the first job: lock the folder, and stop if a job would run in vain.
+
+    Until the lock is held another invocation may have written its own plan: ours is put back.
+    """
     try:
         jobs.lock(LOCK)
+        sweeps.write_plan(PLAN, PLAN_FILE, STAGE_PLAN)
         rules_to_run = {job.rule.name for job in workflow.dag.needrun_jobs()}
         missing.require(CONFIG, REGISTRY, rules_to_run, workflow.local_exec)
     except files.SpeedrunError as error:

@@ -39,6 +39,10 @@ SETTINGS = (
     ("http.lowSpeedLimit", "1000"),  # bytes per second; a stalled connection ends
     ("http.lowSpeedTime", "60"),
 )
+OLDEST = (2, 32)  # the first that GIT_CONFIG_GLOBAL tells to leave the user's settings alone
+_VERSION = re.compile(r"git version (\d+)\.(\d+)")
+_USERINFO = re.compile(r"(?<=://)[^/\s'\"]*@")
+_NO_REASON = "fatal: Could not read from remote repository."  # ssh gave its own, before it
 
 
 class GitError(SpeedrunError):
@@ -60,6 +64,20 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment that git gets: no prompt, no configuration of user or system."""
     kept = {name: value for name, value in os.environ.items() if KEPT.fullmatch(name)}
     return kept | CLEAN | dict(more or {})
+
+
+def without_credentials(text: str) -> str:
+    """Return a text whose URLs name no user, password or token: what is printed or kept."""
+    return _USERINFO.sub("", text)
+
+
+def check_version() -> None:
+    """Refuse a git that lacks what is asked of it here, before it fails in words of its own."""
+    said = run("version").decode("ascii", "replace").strip()
+    found = _VERSION.match(said)
+    if found and (int(found[1]), int(found[2])) < OLDEST:
+        oldest = ".".join(map(str, OLDEST))
+        raise SpeedrunError(f"{said} is too old: install git {oldest} or newer, and run again")
 
 
 def run(
@@ -89,14 +107,16 @@ def run(
 
 
 def failure(returncode: int, stderr: bytes) -> GitError:
-    """Return the error of a git call: its last fatal line, or the signal that ended it."""
-    text = stderr.decode("utf-8", "replace")
+    """Return the error of a git call: its first fatal line, ssh's own, or the signal."""
+    text = without_credentials(stderr.decode("utf-8", "replace"))
     if returncode < 0:
         return GitError(f"git was ended by {signal.Signals(-returncode).name}", text)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     telling = [line for line in lines if line.startswith(("fatal:", "error:", "remote: fatal:"))]
-    said = (telling or lines or [f"git ended with code {returncode}"])[0]
-    return GitError(said.removeprefix("remote: "), text)
+    ssh = lines[: lines.index(_NO_REASON)] if telling[:1] == [_NO_REASON] else []
+    said = (ssh[-1:] or telling or lines or [f"git ended with code {returncode}"])[0]
+    plain = "".join(char if char.isprintable() else "?" for char in said)
+    return GitError(plain.removeprefix("remote: "), text)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,9 @@ from speedrun.files import SpeedrunError
 NO_CONTENTS = "--filter=blob:none"
 REFUSED = re.compile(r"(?:not our ref|unable to read|bad object) ([0-9a-f]{40})")
 FULL_DISK = ("No space left", "File too large", "SIGXFSZ", f"signal {int(signal.SIGXFSZ)}")
+DAMAGED = re.compile(
+    r"^(?!remote:).*(?:packfile|corrupt|ended by SIG(?:SEGV|BUS|ABRT))", re.MULTILINE
+)
 COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
@@ -34,6 +37,7 @@ class Mirror:
         if url.startswith("-"):
             raise SpeedrunError(f"{url!r} is no URL: correct --repo")
         self.folder, self.url = folder.absolute(), url
+        self.shown = git_command.without_credentials(url)  # printed, and kept in the mirror
 
     @property
     def objects(self) -> Path:
@@ -50,11 +54,13 @@ class Mirror:
 
     def fetch_commits(self, commits: Sequence[str]) -> None:
         """Make the mirror where there is none, and fetch these commits with their history."""
-        self._fetch_refs([f"+{commit}:refs/speedrun/{commit}" for commit in commits])
+        refs = [f"+{commit}:refs/speedrun/{commit}" for commit in commits]
+        self._fetch_refs(refs, "it has no such commit: correct the registry's commit, or --repo")
 
     def fetch_name(self, name: str) -> str:
         """Fetch what a branch, tag or commit is now, and return the commit."""
-        self._fetch_refs([f"+{name}:refs/speedrun/newest"])
+        absent = "it has no such branch or commit: give a branch or all 40 digits of a commit"
+        self._fetch_refs([f"+{name}:refs/speedrun/newest"], absent)
         found = self._git("rev-parse", "refs/speedrun/newest^{commit}")
         return found.decode("ascii").strip()
 
@@ -82,7 +88,8 @@ class Mirror:
             return refused
         return set()
 
-    def _fetch_refs(self, refs: list[str]) -> None:
+    def _fetch_refs(self, refs: list[str], absent: str) -> None:
+        """Fetch refs; ``absent`` is the advice where the other side has none of that name."""
         with self._alone() as lock:
             try:
                 if self.exists():
@@ -90,10 +97,10 @@ class Mirror:
                 else:
                     self._make(refs, lock)
             except GitError as error:
-                raise SpeedrunError(self._advice(error, "the history")) from error
+                raise SpeedrunError(self._advice(error, "the history", absent)) from error
 
     def _make(self, refs: list[str], lock: int) -> None:
-        print(f"fetching {self.url} into {self.folder}", file=sys.stderr)
+        print(f"fetching {self.shown} into {self.folder}", file=sys.stderr)
         made = Path(tempfile.mkdtemp(prefix=f".{self.folder.name}.", dir=self.folder.parent))
         try:
             git_command.run("init", "--quiet", "--bare", "--template=", str(made))
@@ -109,7 +116,7 @@ class Mirror:
         """Return what makes it a partial clone."""
         return [
             ("core.repositoryFormatVersion", "1"),
-            ("remote.origin.url", self.url),
+            ("remote.origin.url", self.shown),
             ("remote.origin.promisor", "true"),
             ("remote.origin.partialCloneFilter", "blob:none"),
         ]
@@ -121,14 +128,22 @@ class Mirror:
         self._point(folder)
         where = ["--git-dir", str(folder)]
         options = ["--quiet", "--no-tags", "--no-write-fetch-head", NO_CONTENTS]
-        words = ("fetch", *options, "origin", *words)
-        git_command.run(*where, *haggling, *words, data=data, kept_open=(lock,))
+        words = (*where, *haggling, "fetch", *options, "origin", *words)
+        git_command.run(*words, more=self._credentials(), data=data, kept_open=(lock,))
+
+    def _credentials(self) -> dict[str, str]:
+        """Return the settings, for one call, that put a URL's user and password back into it."""
+        if self.shown == self.url:
+            return {}
+        key = f"url.{self.url}.insteadOf"
+        values = {"GIT_CONFIG_KEY_0": key, "GIT_CONFIG_VALUE_0": self.shown}
+        return {"GIT_CONFIG_COUNT": "1", **values}
 
     def _point(self, folder: Path) -> None:
         """Let ``origin`` be this URL: an older mirror may have been made from another."""
         at = ("--git-dir", str(folder), "config", "remote.origin.url")
-        if git_command.run(*at).decode().strip() != self.url:
-            git_command.run(*at, self.url)
+        if git_command.run(*at).decode().strip() != self.shown:
+            git_command.run(*at, self.shown)
 
     def _git(self, *words: str) -> bytes:
         return git_command.run("--git-dir", str(self.folder), *words)
@@ -148,13 +163,13 @@ class Mirror:
         for path in left:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
-    def _advice(self, error: GitError, what: str) -> str:
+    def _advice(self, error: GitError, what: str, absent: str = "") -> str:
         return (
-            f"fetching {what} of {self.url} into {self.folder} failed ({error}): "
-            f"{self._next_step(error)}"
+            f"fetching {what} of {self.shown} into {self.folder} failed ({error}): "
+            f"{self._next_step(error, absent)}"
         )
 
-    def _next_step(self, error: GitError) -> str:
+    def _next_step(self, error: GitError, absent: str) -> str:
         said = f"{error} {error.stderr}"
         if any(words in said for words in FULL_DISK):
             return f"free space below {self.folder.parent} and run again"
@@ -163,8 +178,10 @@ class Mirror:
                 "it lacks contents and gives no partial clones: set uploadpack.allowFilter there, "
                 "or give its folder, not a URL, with --repo"
             )
-        if REFUSED.search(said) or "find remote ref" in said:
-            return "it has no such commit: correct the registry's commit, or --repo"
+        if DAMAGED.search(said) and self.folder.exists():
+            return f"the mirror may be damaged: delete {self.folder} and run again"
+        if absent and (REFUSED.search(said) or "find remote ref" in said):
+            return absent
         return "check the address and the network, or give a local clone with --repo PATH"
 
 

@@ -30,7 +30,10 @@ def load(config: Path, sweep: str, overrides: Iterable[str] = ()) -> dict[str, A
         return _compose(config, [f"sweep={sweep}", *overrides])
     except OverrideParseException as error:
         first = str(error).splitlines()[0]
-        raise SpeedrunError(f"config: {first}; write overrides as key=value") from error
+        raise SpeedrunError(
+            f"config: {first}; write overrides as key=value, a value with spaces or signs in "
+            "quotes: tasks='number <= 5'"
+        ) from error
     except (HydraException, OmegaConfBaseException) as error:
         raise SpeedrunError(_explain(config, sweep, overrides, str(error))) from error
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from speedrun import plan, registry, specs
+from speedrun.adapters.git_command import without_credentials
 from speedrun.files import SpeedrunError
 
 Config = dict[str, Any]
@@ -77,7 +78,7 @@ def _upstream(config: Config, facts: registry.Registry) -> Iterator[Gap]:
     upstream = config["track"]["upstream"]
     here = [path for path in (upstream["repository"], upstream["mirror"]) if path]
     if not any(Path(path).is_dir() for path in here):
-        source = upstream["repository"] or facts.upstream.url
+        source = without_credentials(upstream["repository"] or facts.upstream.url)
         yield Gap(
             f"the upstream records ({upstream['mirror']}): the workflow fetches commit "
             f"{facts.upstream.commit[:12]} from {source}"
@@ -124,8 +125,10 @@ def _cards(hardware: Config, local: bool) -> Iterator[Gap]:
 
 
 def _downloads(hardware: Config, local: bool) -> Iterator[Gap]:
+    """The same folder may hold the corpus's shards, which are no download of a script."""
     folder = hardware.get("hub_cache", "")
-    if folder and local and not Path(folder).is_dir():
+    filled = any(Path(folder, name).is_dir() for name in ("huggingface", "tiktoken"))
+    if folder and local and not filled:
         yield Gap(
             f"downloads {folder}: fill it as docs/hardware.md says, or set hardware.hub_cache='' "
             "to run only what downloads nothing",

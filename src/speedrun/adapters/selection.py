@@ -32,6 +32,7 @@ def choose(
     line, naming the nearest name or column.
     """
     names = [row["task"] for row in rows]
+    wanted = wanted.strip() if isinstance(wanted, str) else wanted
     if wanted == "all":
         return names
     if isinstance(wanted, str) and _is_expression(wanted, rows):

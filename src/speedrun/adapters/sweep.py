@@ -12,6 +12,7 @@ from speedrun.files import SpeedrunError
 from speedrun.stages.task import HINT_FILES
 
 COUNTS = (("references", "runs"), ("audit", "rounds"), ("audit", "lanes"))
+SHARES = (("references", "p_max"), ("audit", "confidence"), ("audit", "loss_p_max"))
 
 
 def load(config_folder: Path, sweep: str, overrides: list[str]) -> dict[str, Any]:
@@ -36,9 +37,10 @@ def _check_values(config: dict[str, Any]) -> None:
     """Refuse, in one line that names the key, what no job could work with."""
     for section, key in COUNTS:
         arms.check_count(config[section][key], f"{section}.{key}")
-    p_max = config["references"]["p_max"]
-    if not isinstance(p_max, float) or not 0 < p_max < 1:
-        raise SpeedrunError(f"config: references.p_max must lie between 0 and 1, got {p_max!r}")
+    for section, key in SHARES:
+        share = config[section][key]
+        if not isinstance(share, float) or not 0 < share < 1:
+            raise SpeedrunError(f"config: {section}.{key} must lie between 0 and 1, got {share!r}")
     arms.check_scaffold(config["scaffold"], "scaffold")
     if not isinstance(config["arms"], dict) or not config["arms"]:
         raise SpeedrunError(f"config: arms must name at least one arm, got {config['arms']!r}")

@@ -19,7 +19,10 @@ WORLD_SIZES = (1, 2, 4, 8)
 
 
 def resolve(repository: Path, config: Config) -> Config:
-    """Return ``config`` with its track's records and tasks, its own tasks by name, and not_run.
+    """Return ``config`` with its track's task table, its own tasks by name, and not_run.
+
+    A registry's chain of records is left out (``records`` is empty): all that a stage reads of a
+    track decides its runs, and a record added upstream must make no finished task again.
 
     Errors: SpeedrunError in one line for an unknown or excluded task, a bad expression, a broken
     registry, or when nothing is left to run.
@@ -34,7 +37,7 @@ def resolve(repository: Path, config: Config) -> Config:
     excluded = {pair.task: pair.excluded for pair in facts.transitions if pair.excluded}
     chosen = selection.choose(rows, excluded, config["tasks"])
     not_run = _unfaithful(facts, config["hardware"], chosen)
-    resolved = {**track, "records": [record.id for record in facts.records], "tasks": rows}
+    resolved = {**track, "records": [], "tasks": rows}
     return {**config, "track": resolved, "not_run": not_run, "tasks": _left(chosen, not_run)}
 
 

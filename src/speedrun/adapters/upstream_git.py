@@ -108,8 +108,7 @@ class GitRepository:
         """Fetch a commit that is not here; one that is here, or cannot come, is an error."""
         if self.has_commit(commit):
             raise SpeedrunError(
-                f"the tree of commit {commit[:12]} of {self.where} cannot be read: run `git fsck` "
-                "there, or give another clone with --repo"
+                f"the tree of commit {commit[:12]} of {self.where} cannot be read: {self._repair()}"
             )
         if self.mirror is None:
             raise SpeedrunError(absent_commit(commit, self.where))
@@ -153,10 +152,14 @@ class GitRepository:
         if len(content) != size + 1 or size < 0:
             said = git_command.failure(1, stderr.read() if not head else b"").args[0]
             raise SpeedrunError(
-                f"blob {name[:12]} of {self.where} cannot be read ({said}): run `git fsck` there, "
-                "or give another clone with --repo"
+                f"blob {name[:12]} of {self.where} cannot be read ({said}): {self._repair()}"
             )
         return content[:-1]
+
+    def _repair(self) -> str:
+        if self.mirror is not None:
+            return f"delete {self.mirror.folder} and run again"
+        return "run `git fsck` there, or give another clone with --repo"
 
     def _git(self, *words: str, data: bytes = b"") -> bytes:
         with git_command.bare_view(self.objects) as view:
@@ -171,6 +174,7 @@ def open_repository(repository: str, mirror: Path, commits: Iterable[str]) -> Gi
     wanted = list(dict.fromkeys(commits))
     for commit in wanted:
         check_commit(commit)
+    git_command.check_version()
     opened = in_place(repository) or _mirrored(repository, mirror, wanted)
     for commit in wanted:
         if not opened.has_commit(commit):
@@ -180,7 +184,7 @@ def open_repository(repository: str, mirror: Path, commits: Iterable[str]) -> Gi
 
 def _mirrored(repository: str, folder: Path, wanted: list[str]) -> GitRepository:
     mirror = Mirror(folder, repository)
-    opened = GitRepository(mirror.objects, f"{repository} (mirror {folder})", mirror)
+    opened = GitRepository(mirror.objects, f"{mirror.shown} (mirror {folder})", mirror)
     if not mirror.exists() or not all(map(opened.has_commit, wanted)):
         mirror.fetch_commits(wanted)
     return opened
@@ -206,6 +210,7 @@ def resolve(repository: str, mirror: Path, name: str) -> str:
     """Return the commit that a branch, a tag or a commit's name stands for in ``repository``."""
     if name.startswith("-"):
         raise SpeedrunError(f"{name!r} names no commit: give a commit or a branch")
+    git_command.check_version()
     if in_place(repository) is None:
         return Mirror(mirror, repository).fetch_name(name)
     try:

@@ -156,6 +156,8 @@ def run_analyze(given: argparse.Namespace) -> None:
     from speedrun.stages.analyze import analyze_node
 
     track = schema.from_dict(schema.TrackSpec, given.track)
+    if track.probe_contexts and given.targets is None:
+        raise files.SpeedrunError(f"track {track.name} has probes: say where --targets are")
     vocabulary = files.read_json(given.shards / "meta.json")["vocab_size"]
     with recorded("analyze", given.folder / "analyze.record.json") as record:
         result = analyze_node(given.folder, track, given.targets, vocabulary)

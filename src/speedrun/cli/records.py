@@ -138,6 +138,7 @@ def _verify(given: argparse.Namespace) -> None:
 def _stats(given: argparse.Namespace) -> None:
     """Write the statistics of the human runs, or print them; or draw the paper's re-timings."""
     from speedrun.stages.records import statistics
+    from speedrun.stages.records.table import printable
 
     if given.figure is not None:
         statistics.draw_paper_times(
@@ -151,7 +152,7 @@ def _stats(given: argparse.Namespace) -> None:
         print(statistics.as_csv(rows), end="")
         return
     statistics.write(rows, given.out)
-    failures = [f"{path}: {reason}" for path, reason in runs.failures.items()]
+    failures = [printable(f"{path}: {reason}") for path, reason in runs.failures.items()]
     counts = f"{len(rows)} records, {runs.count} logs, {len(failures)} that do not parse"
     print(*failures, f"{given.out}: {counts}", sep="\n")
 

@@ -1,7 +1,7 @@
 """What a run on graphics cards needs besides a CPU run: its cards, and more of the node.
 
-The driver's devices and the kernel's description of the hardware are shown in the sandbox; every
-compile cache lies in the run's own work folder, so that no run profits from an earlier one.
+The devices of its own cards and the kernel's description of the hardware are shown in the sandbox;
+every compile cache lies in the run's own work folder, so that no run profits from an earlier one.
 """
 
 from __future__ import annotations
@@ -10,32 +10,41 @@ import contextlib
 import csv
 import fcntl
 import os
+import re
 import shutil
 import subprocess
-import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from speedrun.files import SpeedrunError
+from speedrun.runner import clock, workflow
 from speedrun.schema import Gpus, TrainSpec
 
-QUERY = "index,uuid,name,driver_version,memory.used"
+QUERY = "index,uuid,name,driver_version,memory.used,pci.bus_id"
 QUERY_S = 60
 BUSY_MB = 1024  # a driver's own share of a card stays well below it
+FREE_WAIT_S = 30.0  # what an ended program held is given back a while after its end
+PAUSE_S = 1.0  # between two looks at a card that is waited for
+DEVICES = Path("/dev")
+DRIVER = Path("/proc/driver/nvidia/gpus")  # what the driver says of each card
+CARD_FILE = re.compile(r"nvidia\d+")
 # Which PCI devices and processors there are: CUDA and NCCL choose their paths by it.
 SYSTEM = ("/sys/devices", "/sys/bus/pci", "/sys/class", "/sys/module")
 # What a scheduler or an administrator says about the cards; it is recorded with the run.
 PASSED = (
     "CUDA_VISIBLE_DEVICES",
     "CUDA_DEVICE_ORDER",
-    "CUDA_HOME",
-    "LD_LIBRARY_PATH",
     "NVSHMEM_DISABLE_NVLS",
     "TORCH_SYMM_MEM_DISABLE_MULTICAST",
 )
 PASSED_PREFIX = "NCCL_"
+# A run has no network: a node's words about it would fail every run that heeds them.
+NETWORK = ("NCCL_SOCKET_IFNAME", "NCCL_NET", "NCCL_NET_PLUGIN", "NCCL_COMM_ID")
+FOLDERS = ("LD_LIBRARY_PATH", "CUDA_HOME")  # passed as the folders that they name
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,7 @@ class Card:
     name: str
     driver: str
     used_mb: int | None
+    bus: str = ""  # its place on the PCI bus, e.g. 00000000:3B:00.0
 
 
 def used(spec: TrainSpec) -> bool:
@@ -88,7 +98,10 @@ def _listed() -> list[Card]:
             "run on a GPU node, or choose hardware=cpu"
         ) from error
     rows = csv.reader(answer.stdout.splitlines(), skipinitialspace=True)
-    return [Card(row[0], row[1], row[2], row[3], _number(row[4])) for row in rows if len(row) == 5]
+    return [
+        Card(index, uuid, name, driver, _number(used_mb), bus)
+        for index, uuid, name, driver, used_mb, bus in (row for row in rows if len(row) == 6)
+    ]
 
 
 def _number(text: str) -> int | None:
@@ -100,38 +113,68 @@ def _visible(listed: Sequence[Card], choice: str | None) -> list[Card]:
     if choice is None:
         return list(listed)
     words = [word.strip() for word in choice.split(",") if word.strip()]
-    return [
+    found = (
         card
         for word in words
         for card in listed
         if word == card.index or (word.startswith("GPU-") and card.uuid.startswith(word))
-    ]
+    )
+    return list(dict.fromkeys(found))  # a card named twice is one card
 
 
 @contextlib.contextmanager
 def reserved(spec: TrainSpec) -> Iterator[Gpus | None]:
     """Keep every other run of this user off the cards, and say what they are and hold.
 
-    Two runs on one card would each measure half of it; the wait is part of neither.
+    Two runs on one card would each measure half of it; the wait is part of neither. Raises
+    SpeedrunError when another program holds a card before or after the run, or a card is lost
+    meanwhile: such a run says nothing about its code, so nothing of it may be kept.
     """
+    asked_by = workflow.find()
     with contextlib.ExitStack() as locks:
         for card in sorted(cards(spec), key=lambda card: card.uuid):
-            name = f"speedrun-{os.getuid()}-{card.uuid}.lock"
-            file = locks.enter_context(open(Path(tempfile.gettempdir()) / name, "w"))
-            fcntl.flock(file, fcntl.LOCK_EX)
-        found = cards(spec)
-        _warn_if_busy(found)
+            file = locks.enter_context(open(_lock_file(card), "w", opener=_opener))
+            _lock(file, asked_by)
+        found = _free_cards(spec)
+        workflow.demand(asked_by)
         yield _description(found) if found else None
+        _free_cards(spec)
 
 
-def _warn_if_busy(found: Sequence[Card]) -> None:
-    for card in found:
-        if card.used_mb is not None and card.used_mb > BUSY_MB:
-            print(
-                f"note: another program holds {card.used_mb} MiB of GPU {card.index} "
-                f"({card.name}): the times of this run may suffer",
-                file=sys.stderr,
+def _lock(file: TextIO, asked_by: clock.Process | None) -> None:
+    """Wait for the lock as long as somebody wants the run."""
+    while True:
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        workflow.demand(asked_by)
+        time.sleep(PAUSE_S)
+
+
+def _lock_file(card: Card) -> Path:
+    return Path(tempfile.gettempdir()) / f"speedrun-{os.getuid()}-{card.uuid}.lock"
+
+
+def _opener(path: str, flags: int) -> int:
+    """Open without following a link, which anybody could have put into a shared /tmp."""
+    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
+
+
+def _free_cards(spec: TrainSpec) -> list[Card]:
+    """Return the run's cards as soon as no program holds memory of them."""
+    deadline_s = time.monotonic() + FREE_WAIT_S
+    while True:
+        found = cards(spec)
+        busy = next((card for card in found if (card.used_mb or 0) > BUSY_MB), None)
+        if busy is None:
+            return found
+        if time.monotonic() > deadline_s:
+            raise SpeedrunError(
+                f"another program holds {busy.used_mb} MiB of GPU {busy.index} ({busy.name}), "
+                "which would distort the run: wait for its end and run again, or choose other "
+                "cards with CUDA_VISIBLE_DEVICES"
             )
+        time.sleep(PAUSE_S)
 
 
 def _description(found: Sequence[Card]) -> Gpus:
@@ -141,45 +184,97 @@ def _description(found: Sequence[Card]) -> Gpus:
 
 def passed() -> dict[str, str]:
     """Return the variables of our own environment that a run on cards is given."""
-    return {
+    kept = {
         name: value
         for name, value in sorted(os.environ.items())
-        if name in PASSED or name.startswith(PASSED_PREFIX)
+        if name in PASSED or (name.startswith(PASSED_PREFIX) and name not in NETWORK)
     }
+    named = {name: ":".join(map(str, _named(name))) for name in FOLDERS}
+    return kept | {name: value for name, value in named.items() if value}
+
+
+def _named(variable: str) -> list[Path]:
+    """Return the folders that a variable names, as they are.
+
+    An empty or relative word means the folder of whoever reads it: bubblewrap starts in the work
+    folder, and would load a candidate's libraries outside the sandbox.
+    """
+    words = [Path(word) for word in os.environ.get(variable, "").split(":")]
+    found = (path.resolve() for path in words if path.is_absolute() and path.is_dir())
+    return list(dict.fromkeys(found))
 
 
 def variables(spec: TrainSpec, home: str) -> dict[str, str]:
     """Return what the environment of a run on cards holds besides a CPU run's.
 
-    Caches are the run's own: a compile that an earlier run paid for would make this one look
-    faster than its code is, and the cap of its time counts the compile.
+    Its cards are named by UUID, whatever the node called them: a run on one card of eight must not
+    find the other seven. Caches are the run's own: a compile that an earlier run paid for would
+    make this one look faster than its code is, and the cap of its time counts the compile.
     """
     if not used(spec):
         return {}
     return {
         **passed(),
+        "CUDA_VISIBLE_DEVICES": ",".join(card.uuid for card in cards(spec)),
         "TORCHINDUCTOR_CACHE_DIR": f"{home}/.cache/inductor",
         "TRITON_CACHE_DIR": f"{home}/.cache/triton",
     }
 
 
 def tools() -> list[Path]:
-    """Return the folders of nvidia-smi, which upstream's scripts call: as found and as it is."""
+    """Return nvidia-smi, which upstream's scripts call: as found and as it is; [] without it."""
     found = shutil.which("nvidia-smi")
-    return [] if found is None else [Path(found).parent, Path(found).resolve().parent]
+    return [] if found is None else [Path(found).absolute(), Path(found).resolve()]
 
 
 def devices(spec: TrainSpec) -> list[str]:
-    """Return bubblewrap's arguments for /dev; the node's own limits on devices still hold."""
-    paths = sorted(str(path) for path in Path("/dev").glob("nvidia*")) if used(spec) else []
+    """Return bubblewrap's arguments for /dev: the driver's files and those of the run's cards.
+
+    Raises SpeedrunError where it cannot be told which file is a card's.
+    """
+    if not used(spec):
+        return []
+    shared = [path for path in DEVICES.glob("nvidia*") if not CARD_FILE.fullmatch(path.name)]
+    paths = sorted(str(path) for path in [*shared, *_card_files(cards(spec))])
     return [argument for path in paths for argument in ("--dev-bind", path, path)]
+
+
+def _card_files(found: Sequence[Card]) -> list[Path]:
+    """Return the device files of the cards: all there are, if the node has no other card."""
+    there = [path for path in DEVICES.glob("nvidia*") if CARD_FILE.fullmatch(path.name)]
+    return there if len(there) <= len(found) else [DEVICES / _file_name(card) for card in found]
+
+
+def _file_name(card: Card) -> str:
+    """Return the name of a card's device file, whose number need not be the card's index."""
+    domain, _, place = card.bus.lower().partition(":")
+    told = DRIVER / f"{domain[-4:]}:{place}" / "information"
+    text = told.read_text(encoding="utf-8", errors="replace") if told.is_file() else ""
+    number = re.search(r"^Device Minor:\s*(\d+)", text, re.MULTILINE)
+    if number is None:
+        raise SpeedrunError(
+            f"{told} does not tell the device file of GPU {card.index}, and a run must not see the "
+            "node's other cards: ask the scheduler for no more cards than the run needs"
+        )
+    return f"nvidia{number[1]}"
 
 
 def folders(spec: TrainSpec) -> list[str]:
     """Return what else the sandbox must show read-only: hardware, tools and libraries."""
     if not used(spec):
         return []
-    named = [*os.environ.get("LD_LIBRARY_PATH", "").split(":"), os.environ.get("CUDA_HOME", "")]
-    libraries = [Path(name) for name in named if name.startswith("/") and Path(name).is_dir()]
-    shown = [path for path in [*tools(), *libraries] if not path.is_relative_to("/usr")]
-    return [*SYSTEM, *dict.fromkeys(str(path) for path in shown if path != Path("/"))]
+    outside = [path for path in tools() if not path.parent.resolve().is_relative_to("/usr")]
+    return [*SYSTEM, *dict.fromkeys(str(path) for path in [*outside, *libraries(spec)])]
+
+
+def libraries(spec: TrainSpec) -> list[Path]:
+    """Return the folders of libraries that the node names and a run may see."""
+    named = [path for name in FOLDERS for path in _named(name)] if used(spec) else []
+    return [path for path in named if not (path.is_relative_to("/usr") or _private(path))]
+
+
+def _private(folder: Path) -> bool:
+    """Say whether a folder holds more than libraries: our data, a home, other runs' folders."""
+    ours = Path.cwd().resolve()
+    homes = [ours, Path(os.path.expanduser("~")).resolve(), Path(tempfile.gettempdir()).resolve()]
+    return folder.is_relative_to(ours) or any(home.is_relative_to(folder) for home in homes)

@@ -13,11 +13,14 @@ from speedrun.schema import TrainSpec
 
 PLACE = "/hub"  # where the sandbox shows the folder
 SNAPSHOTS = "huggingface/hub/models--*/snapshots/*"
+SHOWN = ("huggingface/hub", "tiktoken")  # not huggingface/token, which is somebody's key
 
 
 def mount(spec: TrainSpec) -> list[str]:
-    """Return bubblewrap's arguments for the folder."""
-    return ["--ro-bind", str(_folder(spec)), PLACE] if spec.hub_cache else []
+    """Return bubblewrap's arguments for the downloads themselves."""
+    paths = [(_folder(spec) / name, f"{PLACE}/{name}") for name in SHOWN] if spec.hub_cache else []
+    binds = (("--ro-bind", str(path), place) for path, place in paths if path.is_dir())
+    return [word for bind in binds for word in bind]
 
 
 def variables(spec: TrainSpec) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 from speedrun.files import SpeedrunError
-from speedrun.runner import clock, disk, logfile
+from speedrun.runner import clock, disk, logfile, workflow
 from speedrun.runner.log import Stamp, StampedLog
 from speedrun.runner.start import Command, preparation
 from speedrun.schema import RunExit, TrainSpec
@@ -49,7 +49,7 @@ class _Tree:
 
     def __init__(self, command: Command, spec: TrainSpec, log: StampedLog) -> None:
         self._command, self._spec, self._log = command, spec, log
-        self._workflow = _workflow()
+        self._workflow = workflow.find()
         self._token = os.urandom(16).hex()
         self._status = b""
         self._peak_rss_mb = 0.0
@@ -191,7 +191,7 @@ class _Tree:
             return None
         self._look()
         self._checked_s = time.monotonic()
-        self._demand_workflow()
+        workflow.demand(self._workflow)
         living = [process.pid for process in self._sample.living]
         own = SANDBOX_PROCESSES if self._command.sandboxed else 0
         caps = {
@@ -201,10 +201,6 @@ class _Tree:
             "disk_flood": self._work.overfull(living),
         }
         return next((reason for reason, broken in caps.items() if broken), None)
-
-    def _demand_workflow(self) -> None:
-        if self._workflow and not _alive(self._workflow):
-            raise SpeedrunError("the workflow that started this run has died: start it again")
 
     def end(self) -> None:
         """Take in what is still in the pipe, then kill the tree and stop the clock."""
@@ -277,19 +273,3 @@ class _Tree:
             said = self._log.last_line
             raise SpeedrunError(f"bubblewrap ended with code {code} before the run: {said}")
         return code, (code - 128 if code > 128 else None)
-
-
-def _workflow() -> clock.Process | None:
-    """Return the workflow's process if SPEEDRUN_WORKFLOW_PID names one of our ancestors."""
-    named = os.environ.get("SPEEDRUN_WORKFLOW_PID", "")
-    process = clock.read_process(os.getpid())
-    while process and process.parent:
-        process = clock.read_process(process.parent)
-        if process and str(process.pid) == named:
-            return process
-    return None
-
-
-def _alive(process: clock.Process) -> bool:
-    now = clock.read_process(process.pid)
-    return now is not None and now.start == process.start and not now.ended

@@ -28,8 +28,9 @@ SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "passwd", "group")
 # The sandbox's own host has a name without a name server: torchrun's processes meet on it.
 NAMES = tuple(Path(__file__).parent / "etc" / name for name in ("hosts", "nsswitch.conf"))
-# The host's root owns these even without capabilities; /proc/sys stays writable otherwise.
-PROC = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus")
+# The host's root owns these even without capabilities; /proc/sys stays writable otherwise, and
+# what is written to /proc/driver/nvidia/suspend stops every card of the node.
+PROC = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/driver")
 # Where the work folder is seen; the first that holds no part of the interpreter.
 WORK = ("/work", "/workspace", "/candidate")
 PACKAGES = ("site-packages", "dist-packages")
@@ -76,7 +77,7 @@ def wrap(bwrap: str, python: Interpreter, mounts: Mounts, spec: TrainSpec) -> li
         *_read_only(gpu.folders(spec)),
         *hub.mount(spec),
         *_interpreter(python),
-        *_hide(_hidden(python, mounts.hidden)),
+        *_hide(_hidden(python, mounts.hidden, gpu.libraries(spec))),
         *("--bind", str(mounts.work), work),
         *_data(mounts.data, f"{work}/data"),
         *("--remount-ro", "/", "--chdir", work),
@@ -96,7 +97,7 @@ def environment(python: Interpreter, home: str, spec: TrainSpec, seed: int) -> d
 
     A run on GPUs gets what the node says about them: runner/gpu.py names it.
     """
-    tools = [str(folder) for folder in gpu.tools()[:1]] if gpu.used(spec) else []
+    tools = [str(path.parent) for path in gpu.tools()[:1]] if gpu.used(spec) else []
     return {
         "PATH": ":".join([str(python.executable.parent), *tools, "/usr/bin", "/bin"]),
         "HOME": home,
@@ -234,14 +235,18 @@ def _within(path: Path, folders: Sequence[Path]) -> bool:
     return any(Path(os.path.normpath(path)).is_relative_to(folder) for folder in folders)
 
 
-def _hidden(python: Interpreter, hidden: Sequence[str]) -> list[Path]:
+def _hidden(
+    python: Interpreter, hidden: Sequence[str], libraries: Sequence[Path] = ()
+) -> list[Path]:
     """Return what must not be seen: the given paths, and every package that is not the run's own.
 
     Another Python's packages could hold the sources that the corpus was made from; so could the
-    run's own, which need not be where the hidden paths are.
+    run's own, which need not be where the hidden paths are. A folder of ``libraries`` may be
+    another Python's lib/.
     """
     own = {path.resolve() for path in python.packages}
-    folders = [*_roots(python), Path("/usr"), Path("/usr/local")]
+    around = [*libraries, *(path.parent for path in libraries)]
+    folders = [*_roots(python), Path("/usr"), Path("/usr/local"), *around]
     found = {
         path.resolve()
         for folder in folders
@@ -252,7 +257,7 @@ def _hidden(python: Interpreter, hidden: Sequence[str]) -> list[Path]:
     given = [Path(path) for path in hidden]
     twins = {folder / path.name for folder in own for path in given}
     covered = (found - own) | {path.resolve() for path in [*given, *twins]}
-    visible = [*_roots(python), Path("/usr")]
+    visible = [*_roots(python), Path("/usr"), *libraries]
     outermost = [path for path in covered if not covered & set(path.parents)]
     return sorted(path for path in outermost if _within(path, visible))
 

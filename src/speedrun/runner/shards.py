@@ -23,7 +23,7 @@ def inputs(data: Path, spec: TrainSpec, probes: Path | None) -> dict[str, Path]:
     """
     found = sorted(data.glob("*.bin"))
     training = [path for path in found if TRAINING in path.name]
-    wanted = spec.train_shards or len(training)
+    wanted = spec.train_shards or max(len(training), 1)
     if not found or len(training) < wanted:
         holds = f"{len(training)} training shards of {wanted}" if found else "no shard"
         raise SpeedrunError(f"{data} holds {holds}: make it with `snakemake --forcerun tokenize`")

@@ -20,7 +20,8 @@ loss is surely too low by: where positive it is added to every printed loss befo
 tested, and above 0.05 nats, or unknown for want of a second round, it confirms nothing.
 
 Audited FSR is mean(1 - B/A) / mean(1 - C/A) over the rounds, with Fieller's interval; a run
-that ended above the target still has a time, a failed one has none and drops its round.
+that ended above the target still has a time, a failed one has none and drops its round. Where the
+target is not faster than the start in the block, it is unknown.
 
 On the CPU clock every lane is pinned to a core. On any other a run takes the whole machine, its
 GPUs included: rounds follow one another and nothing is pinned.
@@ -187,26 +188,17 @@ def _speed(
     settings: trials.AuditPlan, runs: Sequence[Timing], timings: Sequence[Timing]
 ) -> dict[str, Any]:
     a, b, c = _paired_times(runs, timings)
-    if not a:
-        empty: dict[str, Any] = {
-            "fsr_audited": None,
-            "fsr": None,
-            "faster_than_start": None,
-            "savings": [],
-        }
-        return {**empty, "equivalent_to_1": False, "equivalent_to_0": False}
     interval = stats.audited_fsr(a, b, c, settings.confidence)
     margin = settings.equivalence_margin
-    faster = stats.ratio_below(b, a, 1.0, settings.confidence)
+    faster = stats.ratio_below(b, a, 1.0, settings.confidence) if a else None
+    pairs = zip(stats.savings(a, b), stats.savings(a, c), strict=True)
     return {
-        "fsr_audited": interval.estimate,
-        "fsr": schema.to_dict(interval),
-        "equivalent_to_1": stats.equivalent(interval, 1.0, margin),
-        "equivalent_to_0": stats.equivalent(interval, 0.0, margin),
-        "faster_than_start": schema.to_dict(faster),
-        "savings": [
-            list(row) for row in zip(stats.savings(a, b), stats.savings(a, c), strict=True)
-        ],
+        "fsr_audited": interval.estimate if interval else None,
+        "fsr": schema.to_dict(interval) if interval else None,
+        "equivalent_to_1": interval is not None and stats.equivalent(interval, 1.0, margin),
+        "equivalent_to_0": interval is not None and stats.equivalent(interval, 0.0, margin),
+        "faster_than_start": schema.to_dict(faster) if faster else None,
+        "savings": [list(pair) for pair in pairs],
     }
 
 

@@ -78,10 +78,10 @@ def _frozen(
         return own, "not frozen: from this sweep's own runs of the records"
     frozen = measurable.load(path)
     references = {name: trials.reference_folder(plan, name) for name in (task.start, task.target)}
-    found = frozen.finding(task.task, references)
+    found = frozen.finding(task.task, references, plan.p_max)
     name = "/".join(path.parts[-4:])  # tracks/<track>/measurable/<hardware>.yaml
     if found is None:
-        return own, f"not frozen: {name} has no answer from these references"
+        return own, f"not frozen: {name} has no answer from these references at this p_max"
     return found, f"frozen on {frozen.date} in {name} ({frozen.machine})"
 
 
@@ -106,12 +106,13 @@ def reference_times(plan: trials.Plan, record: str) -> list[float]:
     A run that ended just above the target has a time all the same: records are only measured.
     Errors: a SpeedrunError that names the folders when no run came to its end.
     """
-    folders = [Path(folder) for folder in plan.references.get(record, [])]
+    folders = trials.reference_runs(plan, record)
     times = trials.run_times(plan.track, folders)
     if not times:
         raise files.SpeedrunError(
             f"none of {len(folders)} reference runs of {record} came to its end: look at "
-            f"summary.md in {', '.join(map(str, folders))}"
+            f"summary.md in {', '.join(map(str, folders))}; a record that cannot run here is left "
+            f"out with tasks=\"start != '{record}' and target != '{record}'\""
         )
     return times
 

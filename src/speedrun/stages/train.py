@@ -201,7 +201,8 @@ def _work_folder(job: _Job, out: Path) -> Iterator[Path]:
         if files.digest_tree(work) != job.digest:
             raise SpeedrunError(f"{job.solution} changed while it was copied: run again")
         if job.spec.launch == "torchrun":  # records 15 to 17 write there without making it
-            (work / logfile.FOLDER).mkdir(exist_ok=True)
+            with contextlib.suppress(FileExistsError):  # a candidate's file may have the name
+                (work / logfile.FOLDER).mkdir()
         yield work
     finally:
         disk.remove(work)

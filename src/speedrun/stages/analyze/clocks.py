@@ -9,8 +9,19 @@ script knows when it does them. A wall clock bounds it from both sides:
 
 The latter begin at the first protocol line, step 0, or, for the scripts of records 4 to 21, whose
 clock starts again after ten untimed steps, where their printed training times show that restart.
-What validation took of them is unknown, which is why the track's ratio is well below 1. Work that
-is hidden in the ten untimed steps, as in the time before step 0, is not seen here.
+What validation took of them is unknown, which is why the track's ratio is well below 1.
+
+That keeps honest scripts honest about their figures; it does not stop a script that means to cheat:
+
+- What comes before the first protocol line, or before that restart, is free, however long. A script
+  that trains first and prints all its lines afterwards can claim any time, down to 0. An honest one
+  compiles there for minutes, so that no bound on it would tell the two apart. The restart is
+  accepted on the scripts of every record.
+- Of the time that counts, all but the ratio may be passed off as validation.
+- What comes after the last line is not bounded. Without probes the printed loss is not checked
+  either, so that a last line can be printed early, or its loss made up.
+
+Only reading the code, or data that is withheld from the script, can tell.
 """
 
 from __future__ import annotations

@@ -56,11 +56,11 @@ def hub(spec: HubSpec, out: Path) -> dict[str, float]:
     """
     folder = Path(spec.store) / spec.repository.replace("/", "--")
     wanted = sorted(set(spec.shards.values()))
-    missing = [name for name in wanted if _known(spec, folder, name) is None]
-    if missing and spec.offline:
-        _adopt(spec, folder, missing)
-    elif missing:
-        _download_all(spec, folder, missing)
+    missing = _missing(spec, folder, wanted)
+    if missing:
+        with _alone(folder):
+            missing = _missing(spec, folder, wanted)  # another job may have got them meanwhile
+            _get(spec, folder, missing)
     known = {name: _known(spec, folder, name) or {} for name in wanted}
     shards = [
         {"name": local, "file": remote, "path": str(folder / remote), **known[remote]}
@@ -73,6 +73,37 @@ def hub(spec: HubSpec, out: Path) -> dict[str, float]:
         "bytes": float(sum(known[name]["bytes"] for name in wanted)),
         "downloaded": 0.0 if spec.offline else float(len(missing)),
     }
+
+
+def _missing(spec: HubSpec, folder: Path, wanted: list[str]) -> list[str]:
+    return [name for name in wanted if _known(spec, folder, name) is None]
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other job writes to ``folder``: two would mix their bytes in one part."""
+    from filelock import FileLock
+
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
+    except OSError as error:
+        raise SpeedrunError(
+            f"corpus: cannot write to {folder} ({error.strerror}): set corpus.store "
+            "to another folder"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _get(spec: HubSpec, folder: Path, names: list[str]) -> None:
+    if names and spec.offline:
+        _adopt(spec, folder, names)
+    elif names:
+        _download_all(spec, folder, names)
 
 
 def _known(spec: HubSpec, folder: Path, name: str) -> dict[str, Any] | None:
@@ -125,16 +156,12 @@ def _missing_bytes(folder: Path, promises: list[_Promise]) -> int:
 
 def _ask(spec: HubSpec, name: str) -> _Promise:
     """Ask the hub for a file's commit, size, digest and address."""
-    hub_library = _library()
+    hub_library, endpoint = _library(), spec.endpoint.rstrip("/") or None
     url = hub_library.hf_hub_url(
-        spec.repository,
-        name,
-        repo_type="dataset",
-        revision=spec.revision,
-        endpoint=spec.endpoint or None,
+        spec.repository, name, repo_type="dataset", revision=spec.revision, endpoint=endpoint
     )
     said = hub_library.get_hf_file_metadata(
-        url, token=False, endpoint=spec.endpoint or None, retry_on_errors=True
+        url, token=False, endpoint=endpoint, retry_on_errors=True
     )
     digest = said.etag if SHA256.fullmatch(said.etag or "") else spec.sha256.get(name)
     if not digest or not said.size or not said.commit_hash:
@@ -217,7 +244,9 @@ def _plain_errors(spec: HubSpec, name: str) -> Iterator[None]:
             f"corpus.endpoint to a mirror{again}"
         ) from error
     except OSError as error:
-        raise SpeedrunError(f"corpus: {name} is incomplete: {_first_line(error)}{again}") from error
+        raise SpeedrunError(
+            f"corpus: {name} did not come whole: {_first_line(error)}{again}"
+        ) from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -60,7 +60,9 @@ def listed(paths: Iterable[str]) -> list[Path]:
 
 def _expand(path: Path) -> list[Path]:
     if path.is_dir():
-        return sorted(file for file in path.rglob("*") if file.name.endswith(FORMATS))
+        # Not the folders of that name, which some programs write, but what is in them.
+        found = (file for file in path.rglob("*") if not file.is_dir())
+        return sorted(file for file in found if file.name.endswith(FORMATS))
     if not path.is_file():
         raise SpeedrunError(f"corpus: {path} is missing: correct corpus.paths")
     if not path.name.endswith(FORMATS):
@@ -71,6 +73,8 @@ def _expand(path: Path) -> list[Path]:
 
 
 def _check(path: Path, column: str) -> None:
+    if not path.exists():
+        raise SpeedrunError(f"corpus: {path} is a link to nothing: correct it or delete it")
     if path.stat().st_size == 0:
         raise SpeedrunError(f"corpus: {path} is empty: leave it out of corpus.paths")
     if path.suffix == ".parquet":

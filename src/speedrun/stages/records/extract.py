@@ -27,7 +27,7 @@ def extract(repository: Repository, registry: Registry, name: str, out: Path) ->
     """
     record = registry.record(name)
     found = sources(repository, registry, record)
-    known = _read_known(out / "files")
+    known = read_known(out / "files")
     for problem in differences(record, found, known):
         raise SpeedrunError(problem)
     arguments = "".join(f"{argument}\n" for argument in record.arguments)
@@ -138,5 +138,9 @@ def _place(record: Record) -> str:
     return f"commit {record.source.commit[:12]}"
 
 
-def _read_known(folder: Path) -> dict[str, str]:
-    return files.read_tree(folder) if folder.is_dir() else {}
+def read_known(folder: Path) -> dict[str, str]:
+    """Return the files of an earlier extraction; {} where there is none that can be read."""
+    try:
+        return files.read_tree(folder) if folder.is_dir() else {}
+    except UnicodeDecodeError:
+        return {}

@@ -78,7 +78,8 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise SpeedrunError(f"{path} is not valid YAML: {error}") from error
+        reason = " ".join(str(error).split())
+        raise SpeedrunError(f"{path} is not valid YAML: {reason}; correct it") from error
     if not isinstance(data, dict):
         raise SpeedrunError(f"{path}: expected keys and values, got {type(data).__name__}")
     plain: dict[str, Any] = json.loads(json.dumps(data, default=str))  # dates become ISO 8601

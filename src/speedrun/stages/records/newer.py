@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from speedrun.files import SpeedrunError
 from speedrun.registry import Record, Registry
 from speedrun.stages.records.sources import Repository
-from speedrun.stages.records.table import TableRow, read_table
+from speedrun.stages.records.table import TableRow, printable, read_rows
 from speedrun.stages.records.verify import fact_changes
 
 TEXTS = ("description", "contributors")  # compared with the pinned page: ours are our own words
@@ -16,9 +16,11 @@ TEXTS = ("description", "contributors")  # compared with the pinned page: ours a
 def compare(repository: Repository, registry: Registry, commit: str) -> Iterator[str]:
     """Yield a line for every row of ``commit``'s table that the registry does not have as it is.
 
-    Rows are matched by number and, of a number that occurs more than once, by order.
+    Rows are matched by number and, of a number that occurs more than once, by order. A row that
+    cannot be read is a line too.
     """
-    newer = _keyed(_rows(repository, registry, commit))
+    rows, faults = _rows(repository, registry, commit)
+    newer = _keyed(rows)
     pinned = _pinned(repository, registry)
     ours = _keyed_records(registry)
     for key, row in newer.items():
@@ -29,6 +31,7 @@ def compare(repository: Repository, registry: Registry, commit: str) -> Iterator
     for key, record in ours.items():
         if key not in newer:
             yield f"gone    {record.id}: {record.date}, {record.time_minutes:g} minutes"
+    yield from (f"unread  {printable(fault)}" for fault in faults)
 
 
 def _changes(record: Record, row: TableRow, pinned: TableRow | None) -> Iterator[str]:
@@ -44,18 +47,20 @@ def _changes(record: Record, row: TableRow, pinned: TableRow | None) -> Iterator
 def _told(row: TableRow) -> str:
     link = f"#{row.pull_request}" if row.pull_request else "no pull request"
     facts = f"{row.date}, {row.time_minutes:g} minutes, {link}, log {row.log or 'none'}"
-    return f"{row.number}: {facts}: {row.description}"
+    return printable(f"{row.number}: {facts}: {row.description}")
 
 
-def _rows(repository: Repository, registry: Registry, commit: str) -> list[TableRow]:
+def _rows(
+    repository: Repository, registry: Registry, commit: str
+) -> tuple[list[TableRow], list[str]]:
     page = repository.read(commit, registry.upstream.readme).decode("utf-8", "replace")
-    return read_table(page, registry.upstream.table)
+    return read_rows(page, registry.upstream.table)
 
 
 def _pinned(repository: Repository, registry: Registry) -> dict[tuple[int, int], TableRow]:
     """Return the pinned commit's rows, or none where it is not at hand."""
     try:
-        return _keyed(_rows(repository, registry, registry.upstream.commit))
+        return _keyed(_rows(repository, registry, registry.upstream.commit)[0])
     except SpeedrunError:
         return {}
 

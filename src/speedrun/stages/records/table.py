@@ -36,14 +36,31 @@ def read_table(page: str, heading: str) -> list[TableRow]:
 
     Errors: SpeedrunError when the heading or its table is not there, or a row cannot be read.
     """
+    rows, faults = read_rows(page, heading)
+    for fault in faults:
+        raise SpeedrunError(fault)
+    return rows
+
+
+def read_rows(page: str, heading: str) -> tuple[list[TableRow], list[str]]:
+    """Return the rows below ``heading`` and, of those that cannot be read, the reasons.
+
+    Errors: SpeedrunError when the heading or its table is not there.
+    """
     lines = page.splitlines()
     starts = [number for number, line in enumerate(lines) if line.strip("# \t") == heading]
     if not starts:
         raise SpeedrunError(f"no heading {heading!r} in upstream's page: correct upstream.table")
-    rows = [_row(line) for line in _table_lines(lines[starts[0] + 1 :])]
-    if not rows:
+    rows: list[TableRow] = []
+    faults: list[str] = []
+    for line in _table_lines(lines[starts[0] + 1 :]):
+        try:
+            rows.append(_row(line))
+        except SpeedrunError as error:
+            faults.append(str(error))
+    if not rows and not faults:
         raise SpeedrunError(f"no table below {heading!r} in upstream's page")
-    return rows
+    return rows, faults
 
 
 def _table_lines(lines: list[str]) -> list[str]:
@@ -95,6 +112,11 @@ def _iso_date(text: str, line: str) -> str:
         return datetime.strptime(f"{text} +0000", "%m/%d/%y %z").date().isoformat()
     except ValueError as error:
         raise SpeedrunError(f"upstream's table has no date mm/dd/yy in {line[:80]!r}") from error
+
+
+def printable(text: str) -> str:
+    """Return upstream's words as one line that cannot steer a terminal."""
+    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in text)
 
 
 def _log_link(cell: str) -> str:

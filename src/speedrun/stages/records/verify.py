@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from speedrun import files, trainlog
+from speedrun import trainlog
 from speedrun.files import SpeedrunError
 from speedrun.registry import Record, Registry, Transition
 from speedrun.stages.records import extract
 from speedrun.stages.records.sources import Repository
-from speedrun.stages.records.table import TableRow, read_table
+from speedrun.stages.records.table import TableRow, printable, read_table
 
 LOG_SUFFIXES = (".txt", ".log")
 
@@ -51,6 +51,7 @@ def verify(repository: Repository, registry: Registry, known: Path | None = None
     good = _check_records(repository, registry, known, done)
     _check_tasks(registry, good, done)
     _check_logs(repository, registry, done)
+    done.problems = [printable(problem) for problem in done.problems]  # they name upstream's paths
     return done
 
 
@@ -120,18 +121,13 @@ def _check_records(
         except SpeedrunError as error:
             done.problems.append(str(error))
             continue
-        earlier = _earlier(known, record)
+        earlier = extract.read_known(known / record.id / "files") if known else {}
         problems = extract.differences(record, found, earlier) + _syntax_problems(record, found)
         done.problems += problems
         if not problems:
             good[record.id] = found
     done.records = len(good)
     return good
-
-
-def _earlier(known: Path | None, record: Record) -> dict[str, str]:
-    folder = (known or Path()) / record.id / "files"
-    return files.read_tree(folder) if known and folder.is_dir() else {}
 
 
 def _syntax_problems(record: Record, found: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,8 @@ from speedrun.stages.report.tables import Results, Row, as_text
 
 __all__ = ["as_text", "build", "text_table"]
 
+SIMULATED = "Simulated: no script was run, every time and loss is made up."
+
 
 def build(plan: trials.Plan, sweep: Path, out: Path) -> list[Path]:
     """Write scores.csv, arms.csv, curves.csv, nodes.csv, figures/*.png and index.html to ``out``.
@@ -48,12 +50,17 @@ def text_table(plan: trials.Plan, sweep: Path) -> str:
 
 def _footer(plan: trials.Plan, scores: list[dict[str, Any]]) -> list[str]:
     """Return a line a task that does not count: not measurable here, or not run at all."""
+    warning = [SIMULATED] if _simulated(plan) else []
     lines = [
         f"left out of means: {score['task']}: {score['measurable']['reason']}"
         for score in scores
         if not tables.counts(score)
     ]
-    return lines + [f"not run: {one.task}: {one.reason}" for one in plan.not_run]
+    return [*warning, *lines, *(f"not run: {one.task}: {one.reason}" for one in plan.not_run)]
+
+
+def _simulated(plan: trials.Plan) -> bool:
+    return bool(plan.config.get("hardware", {}).get("trainer") == "simulated")
 
 
 def _draw(
@@ -82,6 +89,7 @@ def _page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": tables.short, "words": _words, "probability": _probability}
+    environment.filters["mean"] = _mean
     kinds, counts = tables.failures(node_rows)
     return environment.from_string(template).render(
         plan=results.plan,
@@ -93,6 +101,7 @@ def _page(
         colours=figures.OUTCOME_COLOURS,
         caption=figures.caption,
         tasks=[_task(results, task) for task in results.plan.tasks],
+        warning=SIMULATED if _simulated(results.plan) else "",
         sandboxes=sorted({row["sandbox"] for row in node_rows if row["sandbox"]}),
         image={name: _inline(path) for name, path in drawn.items()},
     )
@@ -122,6 +131,10 @@ def _inline(path: Path) -> str:
 
 def _words(value: Any) -> str:
     return tables.UNKNOWN if value is None else str(value).replace("_", " ")
+
+
+def _mean(summary: dict[str, Any] | None, form: str) -> str:
+    return tables.UNKNOWN if summary is None else form % summary["mean"]
 
 
 def _probability(value: float | None) -> str:

@@ -70,8 +70,24 @@ def draw_fsr(arm_rows: Sequence[Row], path: Path) -> Path:
             labels.append((height, row["arm"]))
             height += 1.0
     axes.set_ylim(height - 0.3, -0.5)
+    axes.set_xlim(*_fsr_range(shown))
     _finish_fsr(axes, labels)
     return _save(figure, path)
+
+
+def _fsr_range(rows: Sequence[Row]) -> tuple[float, float]:
+    """Return limits that show 0, 1 and all that counts; noise of any size runs out of the picture.
+
+    Without any task that counts, all are shown.
+    """
+    kept = [row for row in rows if row["measurable"] in (None, "true")]
+    if not any(row["fsr_audited"] is not None for row in kept):
+        kept = list(rows)
+    names = ("fsr", "fsr_audited", "fsr_low", "fsr_high")
+    values = [row[name] for row in kept for name in names if row[name] is not None]
+    low, high = min([0.0, *values]), max([1.0, *values])
+    margin = 0.05 * (high - low)
+    return low - margin, high + margin
 
 
 def _heading(scope: str, rows: Sequence[Row]) -> str:
@@ -104,8 +120,9 @@ def draw_curves(results: Results, task_name: str, path: Path) -> Path:
     """Draw validation loss against the clock: references, winners, other nodes thin."""
     figure, axes = _figure(8, 4.2)
     task = results.plan.task(task_name)
-    for record, _, analysis in references(results.plan):
-        if record in (task.start, task.target):
+    own = results.audit[task_name]["references"]  # of several, the setting of this task
+    for record, folder, analysis in references(results.plan):
+        if own.get(record) == str(folder.parent):
             style = ":" if record == task.start else "--"
             label = f"{record} ({'start' if record == task.start else 'target'})"
             label = "" if label in axes.get_legend_handles_labels()[1] else label

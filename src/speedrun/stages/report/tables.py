@@ -98,8 +98,7 @@ def arms(results: Results) -> list[Row]:
     trial; ``none`` where no interval exists.
     """
     names = list(dict.fromkeys(row["arm"] for row in results.rows))
-    tasks = [task.task for task in results.plan.tasks]
-    scopes = [(name, scope) for name in names for scope in (ALL_TASKS, *tasks)]
+    scopes = [(name, scope) for name in names for scope in (ALL_TASKS, *results.score)]
     picked = [(name, scope, _pick(results.rows, name, scope)) for name, scope in scopes]
     return [_arm_row(results, name, scope, rows) for name, scope, rows in picked if rows]
 
@@ -176,10 +175,10 @@ def _rounds(results: Results, row: Row) -> stats.Floats:
     return np.asarray(entry["savings"], dtype=np.float64)
 
 
-def references(plan: trials.Plan) -> list[tuple[str, str, schema.Analysis]]:
-    """Return (record, run folder name, analysis) of every reference run."""
+def references(plan: trials.Plan) -> list[tuple[str, Path, schema.Analysis]]:
+    """Return (record, folder, analysis) of every reference run."""
     return [
-        (record, Path(folder).name, schema.load(schema.Analysis, Path(folder) / "analysis.json"))
+        (record, Path(folder), schema.load(schema.Analysis, Path(folder) / "analysis.json"))
         for record in sorted(plan.references)
         for folder in plan.references[record]
     ]
@@ -187,15 +186,16 @@ def references(plan: trials.Plan) -> list[tuple[str, str, schema.Analysis]]:
 
 def curves(results: Results) -> list[Row]:
     """Return every validation point of every reference run and node, in the track's seconds."""
-    track = results.plan.track
+    plan, track = results.plan, results.plan.track
     rows = [
-        _point(track, "", "reference", record, run.removeprefix("run_"), point)
-        for record, run, analysis in references(results.plan)
+        _point(track, "", "reference", name, folder.name.removeprefix("run_"), point)
+        for record, folder, analysis in references(plan)
+        for name in [trials.reference_name(plan, record, folder)]
         for point in analysis.curve
     ]
     return rows + [
         _point(track, trial.task, "trial", trial.label, node.number, point)
-        for trial in results.plan.trials
+        for trial in plan.trials
         for node in results.nodes[f"{trial.task}/{trial.label}"]
         for point in node.analysis.curve
     ]

@@ -86,11 +86,9 @@ def oracle() -> Any:
 
 def ranks() -> dict[bytes, int]:
     """Return every ordinary token's bytes with its id."""
-    byte_of = {character: byte for byte, character in _byte_characters().items()}
+    byte_of = {ord(character): byte for byte, character in _byte_characters().items()}
     return {
-        bytes(byte_of[character] for character in token): index
-        for token, index in _encoder().items()
-        if token != SPECIAL
+        token.translate(byte_of).encode("latin-1"): index for token, index in _vocabulary().items()
     }
 
 
@@ -104,16 +102,19 @@ def _byte_characters() -> dict[int, str]:
 
 def _tokenizer_json() -> str:
     """Return GPT-2 in the tokenizer.json format, without special tokens."""
-    vocabulary = {token: index for token, index in _encoder().items() if token != SPECIAL}
     merges = _vocabulary_file("vocab.bpe").decode("utf-8").split("\n")[1:-1]
-    model = {"type": "BPE", "vocab": vocabulary, "merges": merges}
+    model = {"type": "BPE", "vocab": _vocabulary(), "merges": merges}
     split = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
     whole = {"version": "1.0", "model": model, "pre_tokenizer": split, "added_tokens": []}
-    return json.dumps({**whole, "normalizer": None, "post_processor": None, "decoder": None})
+    others = {"normalizer": None, "post_processor": None, "decoder": None}
+    return json.dumps({**whole, **others}, ensure_ascii=False)
 
 
-def _encoder() -> dict[str, int]:
+@functools.cache
+def _vocabulary() -> dict[str, int]:
+    """Return every ordinary token, its bytes as printable stand-ins, with its id."""
     encoder: dict[str, int] = json.loads(_vocabulary_file("encoder.json"))
+    del encoder[SPECIAL]
     return encoder
 
 

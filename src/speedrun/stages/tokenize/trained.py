@@ -6,14 +6,17 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 from speedrun import files
 from speedrun.files import SpeedrunError
 from speedrun.stages.tokenize.probes import write_probes
 from speedrun.stages.tokenize.shards import Tokens, write_shard
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 END_OF_TEXT = "<|endoftext|>"
 SPLITS = ("train", "val", "holdout")
@@ -57,6 +60,8 @@ def tokenize(documents: Path, spec: TokenizeSpec, out: Path) -> dict[str, float]
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
     """Return a byte-level BPE: any bytes can be encoded, and id 0 is end-of-text."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
