@@ -73,18 +73,11 @@ def recorded_replies(wildcards):
     return [str(path) for path in sorted(folder.glob(pattern))]
 
 
-def settled(path):
-    """A product of tokenize, as an input. A hub's shards never change, and what is shown of them
-    is part of a run's folder: a wider sweep adds shards and reruns nothing, asks no model again.
-    """
-    return ancient(path) if specs.corpus_kind(CONFIG) == "hub" else path
-
-
 # What only some tracks and corpora have: withheld probes, and packages to hide from a run.
 OPTIONAL = {}
 if CONFIG["track"]["probe_sets"]:
-    OPTIONAL["probes"] = settled(f"{SHARDS}/private/probes/set_00/contexts.npy")
-    OPTIONAL["targets"] = settled(f"{SHARDS}/private/probes/set_00/targets.npy")
+    OPTIONAL["probes"] = f"{SHARDS}/private/probes/set_00/contexts.npy"
+    OPTIONAL["targets"] = f"{SHARDS}/private/probes/set_00/targets.npy"
 if specs.corpus_kind(CONFIG) == "distributions":
     OPTIONAL["manifest"] = f"results/corpus/{CORPUS}/manifest.json"
 
@@ -112,10 +105,11 @@ def environment_of_reference(wildcards):
     return environment(KEY_SETTINGS[wildcards.key].era)
 
 
+# Not ancient(), though a wider sweep touches them: where tokenize itself must run again, Snakemake
+# 9.27.1 then leaves out every job downstream and still exits with 0.
 def shown_shards(setting):
     names = specs.shard_names(CONFIG, setting)
-    shown = [f"{SHARDS}/meta.json", *(f"{SHARDS}/public/{name}" for name in names)]
-    return [settled(path) for path in shown]
+    return [f"{SHARDS}/meta.json", *(f"{SHARDS}/public/{name}" for name in names)]
 
 
 def shards_of_task(wildcards):
