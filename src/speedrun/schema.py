@@ -6,15 +6,14 @@ losses in nats per token. ``None`` always means "not known", never zero.
 
 from __future__ import annotations
 
-import dataclasses
-import types
-import typing
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from speedrun import files
+from speedrun.typed import from_dict as from_dict
+from speedrun.typed import load as load
+from speedrun.typed import save as save
+from speedrun.typed import to_dict as to_dict
 
 SCHEMA_VERSION = 1
 
@@ -29,6 +28,7 @@ class Outcome(StrEnum):
     TIMEOUT = "timeout"
     REFUSED = "refused"
     RULE_VIOLATION = "rule_violation"
+    NOT_ATTEMPTED = "not_attempted"  # a cumulative chain had ended before: nothing was asked or run
 
 
 @dataclass(frozen=True)
@@ -157,17 +157,27 @@ class Analysis:
 
 @dataclass(frozen=True)
 class Call:
-    """One line of calls.jsonl. Unknown tokens or cost stay None."""
+    """One line of calls.jsonl. Unknown tokens or cost stay None; tokens are the provider's count.
+
+    A reply that was already in the store has the values of the call that received it.
+    """
 
     turn: int
     prompt_sha256: str
     reply_sha256: str
     tokens_in: int | None
-    tokens_out: int | None
+    tokens_out: int | None  # reasoning tokens included
     cost_usd: float | None
     seconds: float | None
     source: str  # "replay", "model", ...
     prompt_drift: float | None = None  # replay only: 1 - similarity to the recorded prompt
+    purpose: str = "node"  # or "preflight", "summary", "judge"
+    model: str = ""  # as the endpoint names what answered
+    finish_reason: str = ""
+    tokens_reasoning: int | None = None  # of tokens_out
+    tokens_cached: int | None = None  # of tokens_in
+    retries: int = 0
+    stored: bool = False  # it was in the reply store: nothing was paid this time
 
 
 @dataclass(frozen=True)
@@ -181,6 +191,8 @@ class Proposal:
     notes: dict[str, Any] = field(default_factory=dict)  # e.g. the tuner's parameters
     prompt: str = ""
     replies: list[str] = field(default_factory=list)
+    memo: str = ""  # for the trial's scratchpad
+    reach: list[str] = field(default_factory=list)  # what of the network a coding agent could reach
 
 
 @dataclass(frozen=True)
@@ -197,6 +209,8 @@ class Parent:
     lines_added: int
     lines_removed: int
     notes: dict[str, Any] = field(default_factory=dict)
+    why: str = ""  # of the choice of the parent, e.g. "best so far", "debug: missed_target"
+    memo: str = ""  # what the model wrote into the trial's scratchpad, if the arm has one
 
 
 @dataclass(frozen=True)
@@ -234,65 +248,3 @@ class StageRecord:
     started: str = ""  # ISO 8601, UTC
     versions: dict[str, str] = field(default_factory=dict)
     schema_version: int = SCHEMA_VERSION
-
-
-T = TypeVar("T")
-
-
-def to_dict(value: Any) -> Any:
-    """Return a dataclass as plain JSON values."""
-    return dataclasses.asdict(value)
-
-
-def from_dict(kind: type[T], data: Any) -> T:
-    """Build ``kind`` from JSON values; a missing, unknown or mistyped key is a SpeedrunError."""
-    if not isinstance(data, dict):
-        raise files.SpeedrunError(f"{kind.__name__}: expected an object, got {type(data).__name__}")
-    hints = typing.get_type_hints(kind)
-    unknown = sorted(set(data) - set(hints))
-    if unknown:
-        raise files.SpeedrunError(f"{kind.__name__}: unknown key {unknown[0]!r}")
-    try:
-        return kind(**{key: _convert(hints[key], value, key) for key, value in data.items()})
-    except TypeError as error:
-        raise files.SpeedrunError(f"{kind.__name__}: {error}") from error
-
-
-def _convert(hint: Any, value: Any, key: str) -> Any:
-    if hint is Any:
-        return value
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        return None if value is None else _convert(arguments[0], value, key)
-    if origin is list and isinstance(value, list):
-        return [_convert(arguments[0], item, key) for item in value]
-    if origin is dict and isinstance(value, dict):
-        return {name: _convert(arguments[1], item, key) for name, item in value.items()}
-    if isinstance(hint, type):
-        return _convert_plain(hint, value, key)
-    return value
-
-
-def _convert_plain(hint: type, value: Any, key: str) -> Any:
-    if dataclasses.is_dataclass(hint):
-        return from_dict(hint, value)
-    if issubclass(hint, StrEnum):
-        return hint(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise files.SpeedrunError(f"{key}: expected {hint.__name__}, got {value!r}")
-    return value
-
-
-def load(kind: type[T], path: Path) -> T:
-    """Read ``path`` as ``kind``; errors name the file."""
-    try:
-        return from_dict(kind, files.read_json(path))
-    except (files.SpeedrunError, ValueError) as error:
-        raise files.SpeedrunError(f"{path}: {error}") from error
-
-
-def save(path: Path, value: Any) -> None:
-    """Write a dataclass as JSON, atomically."""
-    files.write_json(path, to_dict(value))

@@ -48,14 +48,16 @@ def build_request(inputs: NodeInputs) -> CoderRequest:
     """Read the public task and the earlier nodes, choose the parent and render the prompt."""
     facts = schema.load(TaskFacts, inputs.public / "task.json")
     history = read_history(inputs)
-    seed = node_seed(_trial_name(inputs, facts), inputs.node)
+    trial = _trial_name(inputs, facts)
+    seed = node_seed(trial, inputs.node)
     choice = choose_parent(inputs.scaffold, [_seen(a) for a in history], inputs.node, seed)
     base = next(attempt.files for attempt in history if attempt.node == choice.parent)
     prompt = render_prompt(
         facts, history, choice, read_hints(inputs), read_knowledge(inputs.knowledge)
     )
+    hints = list(inputs.hints)
     return CoderRequest(
-        prompt, base, facts, history, choice, inputs.node, list(inputs.hints), inputs.seed, seed
+        prompt, base, facts, history, choice, inputs.node, hints, inputs.seed, seed, trial
     )
 
 

@@ -53,6 +53,7 @@ class CoderRequest:
     hints: list[str]
     trial_seed: int
     seed: int  # of this node's random choices, derived from the trial and the node
+    trial: str = ""  # <track>/<task>/<arm>-<digest>/s<seed>: with node and turn the key of a reply
 
     @property
     def start(self) -> dict[str, str]:
