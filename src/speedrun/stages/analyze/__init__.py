@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 
 from speedrun import files, schema, trainlog
 from speedrun.schema import Analysis, Outcome, Parent, RunExit, TrackSpec
-from speedrun.stages.analyze import clocks
+from speedrun.search import ROOT
+from speedrun.stages.analyze import clocks, digest
+from speedrun.stages.analyze.digest import Before, error_lines
 from speedrun.stages.analyze.reading import Seen, read_log, thin
 from speedrun.stages.analyze.rules import Verdict, judge
-from speedrun.stages.analyze.summary import digest, summary
+from speedrun.stages.analyze.summary import summary
 
-__all__ = ["analyze", "analyze_node", "summary"]
+__all__ = ["Before", "analyze", "analyze_node", "error_lines", "summary"]
 
 CURVE_POINTS = 1000
 
@@ -24,12 +27,14 @@ def analyze(
     coder_outcome: Outcome | None = None,
     coder_reason: str = "",
     vocab_size: int | None = None,
+    before: Before | None = None,
 ) -> Analysis:
     """Return what the finished run folder ``run`` shows.
 
     ``probe_targets`` is the private file of withheld tokens, uint16 (contexts,); None where the
     track has no probes. ``coder_outcome`` is set when the coder gave no code. With
-    ``vocab_size`` the logits must have exactly that many columns.
+    ``vocab_size`` the logits must have exactly that many columns. The digest compares the run with
+    its parent's, ``before``, if that is given.
     """
     ended = schema.load(RunExit, run / "exit.json")
     seen = read_log(run / "log.jsonl", two_lines=track.clock == "train_time")
@@ -37,24 +42,38 @@ def analyze(
         verdict = Verdict(coder_outcome, coder_reason)
     else:
         verdict = judge(run, seen, ended, track, probe_targets, vocab_size)
-    return _analysis(verdict, seen, ended, track)
+    found = _analysis(verdict, seen, ended, track)
+    text = digest.describe(found, seen, ended, track, before)
+    return dataclasses.replace(found, digest=text)
 
 
 def analyze_node(
-    node: Path, track: TrackSpec, probe_targets: Path | None, vocab_size: int | None = None
+    node: Path,
+    track: TrackSpec,
+    probe_targets: Path | None,
+    vocab_size: int | None = None,
+    root_analysis: Path | None = None,
 ) -> Analysis:
     """Analyze ``node/run`` and write ``analysis.json`` and ``summary.md`` beside it.
 
-    A parent.json, which references lack, says what the coder did.
+    A parent.json, which references lack, says what the coder did. The parent's analysis lies beside
+    the node; the start record's is ``root_analysis``, without which nothing is compared with it.
     """
     path = node / "parent.json"
     parent = schema.load(Parent, path) if path.is_file() else None
     outcome, reason = (parent.outcome, parent.reason) if parent else (None, "")
-    analysis = analyze(node / "run", track, probe_targets, outcome, reason, vocab_size)
+    before = _before(node, parent, root_analysis) if parent else None
+    analysis = analyze(node / "run", track, probe_targets, outcome, reason, vocab_size, before)
     ended = schema.load(RunExit, node / "run" / "exit.json")
     files.write_text(node / "summary.md", summary(analysis, ended, track, parent))
     schema.save(node / "analysis.json", analysis)
     return analysis
+
+
+def _before(node: Path, parent: Parent, root_analysis: Path | None) -> Before | None:
+    beside = node.parent / f"node_{parent.parent}" / "analysis.json"
+    path = root_analysis if parent.parent == ROOT else beside
+    return Before(parent.parent, schema.load(Analysis, path)) if path else None
 
 
 def _analysis(verdict: Verdict, seen: Seen, ended: RunExit, track: TrackSpec) -> Analysis:
@@ -72,7 +91,7 @@ def _analysis(verdict: Verdict, seen: Seen, ended: RunExit, track: TrackSpec) ->
         curve=curve,
         probes=verdict.probes,
         device_seconds=_device_seconds(ended),
-        digest=digest(verdict, curve, time_s, seen.tail),
+        digest="",
         solution_digest=ended.solution_digest,
         gpu_memory_mib=allocated,
         gpu_memory_reserved_mib=reserved,

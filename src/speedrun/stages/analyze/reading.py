@@ -1,18 +1,22 @@
-"""One pass over a run's log: its protocol lines with their stamps, and its last lines."""
+"""One pass over a run's log: its protocol lines with their stamps, its end, its exception."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 
 from speedrun.runner import log, protocol
 from speedrun.schema import CurvePoint
+from speedrun.stages.analyze.tracebacks import Crash, Tracebacks
 
 TAIL_LINES = 20
 TAIL_COLUMNS = 200
+COLUMNS = 240  # of any other line
 UNTIMED_STEPS = 10  # of the scripts of records 4 to 21
+_FENCE = re.compile(r"`{3,}|~{3,}")
 
 
 @dataclass(frozen=True)
@@ -22,6 +26,7 @@ class Seen:
     lines: list[tuple[protocol.ProtocolLine, log.LogLine]]
     tail: list[str]
     timed_from_s: float = 0.0  # wall seconds: from when on the printed train_time counts
+    crash: Crash | None = None
 
     @property
     def last(self) -> protocol.ProtocolLine:
@@ -54,7 +59,8 @@ def read_log(path: Path, two_lines: bool = False) -> Seen:
     timed_from_s = gathered.clock.reset_s
     if timed_from_s is None:
         timed_from_s = gathered.lines[0][1].wall_s if gathered.lines else 0.0
-    return Seen(gathered.lines, list(gathered.tail), timed_from_s)
+    crash = gathered.tracebacks.crash()
+    return Seen(gathered.lines, list(gathered.tail), timed_from_s, crash)
 
 
 class _Gathered:
@@ -64,6 +70,7 @@ class _Gathered:
         self.lines: list[tuple[protocol.ProtocolLine, log.LogLine]] = []
         self.tail: deque[str] = deque(maxlen=TAIL_LINES)
         self.clock = _ScriptClock()
+        self.tracebacks = Tracebacks()
         self._other = protocol.TwoLineReader() if two_lines else None
 
     def take(self, line: log.LogLine) -> None:
@@ -77,8 +84,9 @@ class _Gathered:
             self.lines.append((parsed, line))
         elif not self.lines or self.lines[-1][0].step <= UNTIMED_STEPS:
             self.clock.take(line)
-        if line.line.strip():
-            self.tail.append(_printable(line.line))
+        self.tracebacks.take(line.line)
+        if line.line.strip() and not self.tracebacks.launcher_spoke:
+            self.tail.append(harmless(line.line, TAIL_COLUMNS))
 
 
 class _ScriptClock:
@@ -102,10 +110,17 @@ class _ScriptClock:
         self._last = (*found, line.wall_s)
 
 
-def _printable(line: str) -> str:
-    """Return a line fit for a prompt and a page: no control characters, no great length."""
-    clean = "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in line)
-    return clean[:TAIL_COLUMNS]
+def harmless(line: str, columns: int = COLUMNS) -> str:
+    """Return a line fit for a prompt and a page: bounded, printable, without a Markdown fence."""
+    clean = "".join(map(_printable, line[: 2 * columns]))
+    plain = _FENCE.sub(lambda fence: "'" * len(fence[0]), clean)
+    return plain if len(plain) <= columns else plain[: columns - 3] + "..."
+
+
+def _printable(char: str) -> str:
+    if char.isprintable():
+        return char
+    return " " if char.isspace() else "\N{REPLACEMENT CHARACTER}"
 
 
 def _point(line: protocol.ProtocolLine, stamped: log.LogLine, steps: int) -> CurvePoint:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from speedrun.schema import Outcome, ProbeResult, RunExit, TrackSpec
 from speedrun.stages.analyze import clocks, probes
-from speedrun.stages.analyze.reading import Seen
+from speedrun.stages.analyze.reading import Seen, harmless
 
 CAPS = {
     "timeout": (Outcome.TIMEOUT, "killed at the wall-time limit"),
@@ -94,7 +94,7 @@ def _probed(
     try:
         result = probes.check(answer, targets, printed, track.probe_offset, vocab_size)
     except ValueError as error:
-        return Verdict(Outcome.RULE_VIOLATION, f"{probes.PROBE_ANSWER}: {error}")
+        return Verdict(Outcome.RULE_VIOLATION, harmless(f"{probes.PROBE_ANSWER}: {error}"))
     if abs(result.difference) <= track.probe_tolerance:
         return Verdict(Outcome.OK, "", result)
     reason = (

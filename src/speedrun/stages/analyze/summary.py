@@ -1,29 +1,11 @@
-"""What a run looks like to a person (summary.md) and to the next proposal (the digest)."""
+"""What a run looks like to a person: summary.md."""
 
 from __future__ import annotations
 
-from speedrun.schema import Analysis, CurvePoint, Outcome, Parent, RunExit, TrackSpec
+from speedrun.schema import Analysis, CurvePoint, Parent, RunExit, TrackSpec
 from speedrun.stages.analyze.reading import thin
-from speedrun.stages.analyze.rules import Verdict
 
-QUOTED_LINES = 6  # of an error, in the digest
-DIGEST_POINTS = 5
 SUMMARY_POINTS = 40
-
-
-def digest(verdict: Verdict, curve: list[CurvePoint], time_s: float | None, tail: list[str]) -> str:
-    """Return at most 12 lines that tell the next proposal what happened."""
-    lines = [f"outcome: {verdict.outcome}"]
-    lines += [f"reason: {verdict.reason}"] if verdict.reason else []
-    lines += [f"time: {time_s:.2f} s"] if time_s is not None else []
-    if curve:
-        points = (
-            f"{p.step}: {p.val_loss:.4f} at {p.cpu_s:.1f} s" for p in thin(curve, DIGEST_POINTS)
-        )
-        lines.append(f"val_loss by step, of {curve[-1].steps}: {'; '.join(points)}")
-    if verdict.outcome is Outcome.CANDIDATE_ERROR and tail:
-        lines += ["last lines of the output:", *(f"  {line}" for line in tail[-QUOTED_LINES:])]
-    return "\n".join(lines)
 
 
 def summary(
@@ -42,7 +24,7 @@ def summary(
     if analysis.curve:
         parts += ["", "| step | val_loss | train_time s | CPU s | wall s |", "|-|-|-|-|-|"]
         parts += [_row(point) for point in thin(analysis.curve, SUMMARY_POINTS)]
-    return "\n".join([*parts, "", "```", analysis.digest.replace("```", "'''"), "```", ""])
+    return "\n".join([*parts, "", "```", analysis.digest, "```", ""])
 
 
 def _origin(parent: Parent | None) -> list[str]:
@@ -52,6 +34,7 @@ def _origin(parent: Parent | None) -> list[str]:
     return [
         f"- {parent.action} of node {parent.parent}, generation {parent.generation}: "
         f"+{parent.lines_added} -{parent.lines_removed} lines",
+        *([f"- why: {parent.why}"] if parent.why else []),
         *([f"- notes: {notes}"] if notes else []),
     ]
 
@@ -67,6 +50,11 @@ def _facts(analysis: Analysis, ended: RunExit, track: TrackSpec) -> list[str]:
         "wall": _figure(ended.wall_s, "s"),
         "printed train_time": _figure(analysis.train_time_ms, "ms"),
         "peak memory": _figure(ended.peak_rss_mb, "MB"),
+        **(
+            {"peak GPU memory": _figure(analysis.gpu_memory_mib, "MiB allocated, as printed")}
+            if analysis.gpu_memory_mib is not None
+            else {}
+        ),
         "probes": f"{probes.loss:.4f} ± {probes.standard_error:.4f} nats per token on "
         f"{probes.contexts} withheld targets, {probes.difference:+.4f} beside the expected"
         if probes
