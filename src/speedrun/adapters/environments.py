@@ -41,6 +41,10 @@ class Request:
     requirements: Path
     python: str  # version or path of an interpreter, for uv
     index: str = ""
+    advice: str = (
+        "correct the file, give another --index or --python, or set hardware.python to an "
+        "interpreter of your own"
+    )
 
     def digest(self) -> str:
         """Return what tells environments apart: comments and the index do not matter."""
@@ -173,8 +177,7 @@ def _check(request: Request, installed: dict[str, str]) -> None:
 
 def _broken(request: Request, what: str) -> SpeedrunError:
     return SpeedrunError(
-        f"the environment of {request.requirements} cannot be built ({what}): correct the file, "
-        "give another --index or --python, or set hardware.python to an interpreter of your own"
+        f"the environment of {request.requirements} cannot be built ({what}): {request.advice}"
     )
 
 

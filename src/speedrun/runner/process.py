@@ -9,6 +9,7 @@ import selectors
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Self
 
@@ -29,8 +30,12 @@ SANDBOX_PROCESSES = 2  # bubblewrap itself, outside and as the first process ins
 RUN_VARIABLE = "SPEEDRUN_RUN"  # marks the processes of one run when there is no sandbox
 
 
-def run(command: Command, spec: TrainSpec, log: Path) -> RunExit:
+def run(
+    command: Command, spec: TrainSpec, log: Path, halt: Callable[[], str] = lambda: ""
+) -> RunExit:
     """Run ``command``, writing its output to ``log``; return what was seen of it.
+
+    The tree is ended as soon as ``halt`` returns a reason, which is then the exit's.
 
     Raises SpeedrunError when the sandbox does not start, the log cannot be written or the
     workflow that asked for the run has died; the tree is dead in every case.
@@ -38,7 +43,7 @@ def run(command: Command, spec: TrainSpec, log: Path) -> RunExit:
     clock.adopt_orphans()
     flood_bytes = spec.output_mb * 2**20
     with StampedLog(log, flood_bytes) as lines, _Tree(command, spec, lines) as tree:
-        reason = tree.watch()
+        reason = tree.watch(halt)
         tree.end()
         lines.end_line()
         return tree.result(reason)
@@ -87,7 +92,7 @@ class _Tree:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                cwd=self._command.folder,
+                cwd=self._command.start or self._command.folder,
                 env={**self._command.environment, **self._mark()},
                 pass_fds=[theirs] if self._command.sandboxed else [],
                 start_new_session=True,
@@ -117,15 +122,15 @@ class _Tree:
         selector.register(os.pidfd_open(self._process.pid), selectors.EVENT_READ, None)
         return selector
 
-    def watch(self) -> str:
-        """Follow the tree until it ends by itself or breaks a cap; return which it was."""
+    def watch(self, halt: Callable[[], str]) -> str:
+        """Follow the tree until it ends by itself, breaks a cap or is halted; return which."""
         while True:
             for key, _ in self._selector.select(INTERVAL_S):
                 if key.data is None:
                     return "exited"
                 self._read(key)
             self._own_log.follow(self._log, self._elapsed_s())
-            reason = self._broken_cap()
+            reason = halt() or self._broken_cap()
             if reason:
                 return reason
 

@@ -71,17 +71,29 @@ def wrap(bwrap: str, python: Interpreter, mounts: Mounts, spec: TrainSpec) -> li
     """
     work = work_folder(python)
     return [
+        *opening(bwrap, python, mounts.hidden, spec),
+        *("--bind", str(mounts.work), work),
+        *_data(mounts.data, f"{work}/data"),
+        *closing(work),
+    ]
+
+
+def opening(bwrap: str, python: Interpreter, hidden: Sequence[str], spec: TrainSpec) -> list[str]:
+    """Return the arguments up to the binds of the caller's own: system, cards, interpreter."""
+    return [
         bwrap,
         *_namespaces(),
         *_system(spec.file_mb * 2**20, gpu.devices(spec)),
         *_read_only(gpu.folders(spec)),
         *hub.mount(spec),
         *_interpreter(python),
-        *_hide(_hidden(python, mounts.hidden, gpu.libraries(spec))),
-        *("--bind", str(mounts.work), work),
-        *_data(mounts.data, f"{work}/data"),
-        *("--remount-ro", "/", "--chdir", work),
+        *_hide(_hidden(python, hidden, gpu.libraries(spec))),
     ]
+
+
+def closing(folder: str) -> list[str]:
+    """Return the arguments that follow every bind: nothing else can be written to."""
+    return ["--remount-ro", "/", "--chdir", folder]
 
 
 def work_folder(python: Interpreter) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +19,10 @@ def run(digest: str, seed: int, spec: TrainSpec, log: Path) -> RunExit:
     """Write a log that depends on nothing but the solution's digest and the seed.
 
     A solution has a time of 5 to 20 s and reaches the target with probability 0.8; the seed
-    moves both a little.
+    moves both a little. SIMULATED_SECONDS of the environment really pass, and leave no trace.
     """
-    try:
-        target_loss = float(spec.environment["SIMULATED_TARGET"])
-    except (KeyError, ValueError) as error:
-        raise SpeedrunError(
-            "the simulated trainer needs a number: set train.environment.SIMULATED_TARGET"
-        ) from error
+    target_loss = _number(spec, "SIMULATED_TARGET")
+    time.sleep(_number(spec, "SIMULATED_SECONDS", "0"))
     nature, noise = random.Random(digest), random.Random(f"{digest} {seed}")
     total_s = 5 + 15 * nature.random() + 0.1 * noise.random()
     gap = nature.uniform(0.005, 0.05) * (1 if nature.random() < 0.8 else -1)
@@ -39,6 +36,15 @@ def run(digest: str, seed: int, spec: TrainSpec, log: Path) -> RunExit:
         cpu_s=round(total_s, 3),
         cpu_total_s=round(total_s, 3),
     )
+
+
+def _number(spec: TrainSpec, name: str, default: str = "") -> float:
+    try:
+        return float(spec.environment.get(name, default))
+    except ValueError as error:
+        raise SpeedrunError(
+            f"the simulated trainer needs a number: set train.environment.{name}"
+        ) from error
 
 
 def _lines(loss: float, total_s: float) -> Iterator[bytes]:

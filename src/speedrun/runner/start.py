@@ -26,6 +26,7 @@ class Command:
     environment: Mapping[str, str]
     sandboxed: bool
     cpu: int | None = None  # the core to pin the tree to
+    start: Path | None = None  # where it begins; None is ``folder``, whose size is watched
 
 
 def preparation(command: Command, spec: TrainSpec) -> Callable[[], None]:
