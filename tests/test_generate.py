@@ -20,7 +20,8 @@ from speedrun.stages.generate import (
     print_prompt,
 )
 from speedrun.stages.generate import node as node_module
-from speedrun.stages.generate.prompt import SHOWN, render_history, sort_history
+from speedrun.stages.generate.history import SHOWN, render_history, sort_history
+from speedrun.stages.generate.prompt import QUOTED_CHARS
 from trial_builder import FACTS, HINTS, START, TREE, Trial
 
 FASTER = {"train.py": START["train.py"].replace("600", "300")}
@@ -228,3 +229,99 @@ def test_scaffold_decides_the_parent(trial: Trial) -> None:
     trial.add(1, 0, Outcome.MISSED_TARGET, loss=3.51, solution=FASTER)
     request = build_request(trial.inputs(2))
     assert request.choice.parent == 0 and request.base == START
+
+
+def _hearing(request: CoderRequest, *heard: tuple[str, str]) -> tuple[Proposal, list[str]]:
+    """What converse makes of (reply, finish_reason) pairs, and what it asked."""
+    asked: list[str] = []
+
+    def answer(turn: int, prompt: str) -> Answer:
+        asked.append(prompt)
+        text, finish = heard[turn]
+        return Answer(text, Call(turn, "", "", 1, 1, None, None, "model", finish_reason=finish))
+
+    return converse(request, answer), asked
+
+
+def test_a_reply_that_was_cut_off_is_told_so(trial: Trial) -> None:
+    request = build_request(trial.inputs(1))
+    cut = "### FILE: train.py\n```\nx = 1\n"
+    proposal, [_, second] = _hearing(request, (cut, "length"), (EDIT, "stop"))
+    assert "it was cut off at the limit of tokens" in second and "never closed" in second
+    assert proposal.files is not None and proposal.outcome is None
+    proposal, [_, second] = _hearing(request, (cut, "stop"), (cut, "length"))
+    assert "limit of tokens" not in second
+    assert proposal.outcome is Outcome.CANDIDATE_ERROR and "limit of tokens" in proposal.reason
+
+
+def test_a_reply_that_is_whole_counts_even_if_it_was_cut_off_behind(trial: Trial) -> None:
+    proposal, asked = _hearing(build_request(trial.inputs(1)), (EDIT + "And I thi", "length"))
+    assert proposal.files is not None and len(asked) == 1
+
+
+def test_an_empty_reply_is_asked_for_again(trial: Trial) -> None:
+    request = build_request(trial.inputs(1))
+    proposal, [_, second] = _hearing(request, ("", "length"), ("", "stop"))
+    assert "(It was empty.)" in second and "the limit of tokens (thinking counts too)" in second
+    assert proposal.outcome is Outcome.CANDIDATE_ERROR
+    assert proposal.reason == "unreadable reply: the reply is empty"
+    assert len(proposal.calls) == 2
+
+
+def test_a_huge_reply_is_kept_whole_and_quoted_in_part(trial: Trial) -> None:
+    request, huge = build_request(trial.inputs(1)), "### FILE: x\n" + "y" * 2**20
+    proposal, [_, second] = _hearing(request, (huge, "stop"), (huge, "stop"))
+    assert len(second) < len(request.prompt) + QUOTED_CHARS + 1000
+    assert proposal.replies == [huge, huge] and len(proposal.reason) < 200
+    generate(trial.inputs(1), lambda _: proposal, trial.folder / "node_1")
+    assert (trial.folder / "node_1" / "replies" / "turn_1.md").read_text() == huge
+
+
+def test_several_files_go_all_the_way(trial: Trial, tmp_path: Path) -> None:
+    files.write_tree(tmp_path / "public" / "start", {**START, "layers/norm.py": "EPS = 1\n"})
+    reply = EDIT + EDIT.replace("train.py", "layers/norm.py").replace("SEED = 1337", "EPS = 1")
+    reply += "### FILE: new.py\n```\nz = 3\n```\n"
+    assert "### FILE: layers/norm.py" in print_prompt(trial.inputs(1))
+    parent = generate(
+        trial.inputs(1), lambda request: answering(request, reply), trial.folder / "node_1"
+    )
+    written = files.read_tree(trial.folder / "node_1" / "solution")
+    assert sorted(written) == ["layers/norm.py", "new.py", "train.py"]
+    assert written["layers/norm.py"] == "SEED = 1\nX = 2\n" and written["new.py"] == "z = 3\n"
+    assert (parent.lines_added, parent.lines_removed) == (5, 2)
+
+
+MEMO = "### MEMO\nTry Muon next.\n"
+
+
+@pytest.mark.parametrize(("memory", "kept"), [(True, "Try Muon next."), (False, "")])
+def test_a_memo_is_kept_where_the_arm_has_a_scratchpad(
+    trial: Trial, memory: bool, kept: str
+) -> None:
+    out = trial.folder / "node_1"
+    inputs = trial.inputs(1, memory=memory)
+    parent = generate(inputs, lambda request: answering(request, EDIT + MEMO), out)
+    assert parent.memo == kept == schema.load(Parent, out / "parent.json").memo
+    assert "Muon" not in (out / "solution" / "train.py").read_text()
+
+
+@pytest.mark.parametrize(
+    ("memory", "left"), [(True, ["train.py"]), (False, ["MEMO.md", "train.py"])]
+)
+def test_an_agents_memo_is_taken_out_of_its_files(
+    trial: Trial, memory: bool, left: list[str]
+) -> None:
+    proposal = Proposal({**START, "MEMO.md": "m" * 10**5})
+    inputs = trial.inputs(1, memory=memory, style="files")
+    parent = generate(inputs, lambda _: proposal, trial.folder / "node_1")
+    assert sorted(files.read_tree(trial.folder / "node_1" / "solution")) == left
+    assert bool(parent.memo) is memory and len(parent.memo) < 3000
+    assert parent.solution_digest == files.digest_tree(trial.folder / "node_1" / "solution")
+
+
+@pytest.mark.parametrize("name", ["../out.py", "/etc/passwd", "data/train.bin", "a\n"])
+def test_no_coder_can_leave_other_names(trial: Trial, name: str) -> None:
+    proposal = Proposal({**START, name: "x = 1\n"})
+    parent = generate(trial.inputs(1), lambda _: proposal, trial.folder / "node_1")
+    assert parent.outcome is Outcome.CANDIDATE_ERROR and parent.solution_digest == ""
+    assert list((trial.folder / "node_1" / "solution").iterdir()) == []

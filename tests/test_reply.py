@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
+from collections.abc import Callable
+from types import FrameType
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speedrun.stages.generate.reply import ReplyError, parse, read_reply, render_file
+from speedrun.stages.generate.reply import (
+    BLOCKS_MAX,
+    FILES_MAX,
+    MEMO_CHARS,
+    REASON_CHARS,
+    SOLUTION_CHARS,
+    ReplyError,
+    check_names,
+    check_solution,
+    parse,
+    read_memo,
+    read_reply,
+    render_file,
+)
 
 BASE = {"train.py": "a = 1\nb = 2\nc = 3\n\ndef f():\n    return a\n", "model.py": "d = 4\n"}
 
@@ -60,7 +78,10 @@ def test_headings_inside_blocks_are_content() -> None:
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
+        ("", "the reply is empty"),
+        (" \n\t\n", "the reply is empty"),
         ("I cannot do that.", "holds no `### FILE"),
+        ("### MEMO\nMuon next.\n", "holds no `### FILE"),
         ("```python\nx = 1\n```", "holds no `### FILE"),
         ("### FILE: train.py\n```\nx = 1\n", "never closed"),
         ("### FILE: train.py\nx = 1\n", "not followed by a fenced block"),
@@ -76,12 +97,18 @@ def test_headings_inside_blocks_are_content() -> None:
             "block 2 (train.py): SEARCH must match",
         ),
         (edit("a =\n", "x\n"), "matches 0 times"),
+        (render_file("train.py", "x\nx\nx\n") + edit("x\nx\n", "y\n"), "more than once"),
         (edit("a = 1\n", "x\n", "lost.py"), "there is no such file; there are: model.py, train.py"),
         ("### FILE: ../train.py\n```\n```\n", "no file name inside the solution"),
         ("### FILE: /etc/passwd\n```\n```\n", "no file name inside the solution"),
         ("### FILE: a/../../b\n```\n```\n", "no file name inside the solution"),
         ("### FILE: .\n```\n```\n", "no file name inside the solution"),
         ("### FILE: \n```\n```\n", "no file name inside the solution"),
+        ("### FILE: //etc/passwd\n```\n```\n", "no file name inside the solution"),
+        ("### FILE: ~/.ssh/config\n```\n```\n", "no file name inside the solution"),
+        ("### FILE: train.py -> /etc/passwd\n```\n```\n", "no file name inside the solution"),
+        ("### FILE: C:\\x.py\n```\n```\n", "no file name inside the solution"),
+        (edit("a = 1\n", "b\n", "../../train.py"), "no file name inside the solution"),
         ("### FILE: data\n```\n```\n", "data cannot be part of the solution: data/ is provided"),
         ("### FILE: ./data/a.py\n```\n```\n", "data/a.py cannot be part of the solution"),
         (edit("a\n", "b\n", "data/a.py"), "data/a.py cannot be part of the solution"),
@@ -149,3 +176,136 @@ def test_an_edit_changes_the_one_place_it_names(numbers: list[int], data: st.Dat
     place = data.draw(st.integers(0, len(rows) - 1))
     result = read_reply(edit(rows[place] + "\n", "new\n"), {"train.py": "\n".join(rows)})
     assert result["train.py"].split("\n") == [*rows[:place], "new", *rows[place + 1 :]]
+
+
+def test_a_memo_is_read_apart_from_the_blocks() -> None:
+    block = edit("a = 1\n", "a = 9\n")
+    reply = f"### MEMO\nFirst.\n{block}Bye.\n### MEMO:\nThen *this*.\n"
+    assert read_memo(reply) == "First.\nThen *this*."
+    assert read_reply(reply, BASE)["train.py"].startswith("a = 9\n")
+    assert read_memo("### FILE: x\n```\n### MEMO\nno memo\n```\n") == ""
+    long = read_memo("### MEMO\n" + "m" * 10**5 + "\ud800\n")
+    assert len(long) < MEMO_CHARS + 100 and long.encode()
+
+
+def test_removed_lines_take_their_line_ends_along() -> None:
+    text = {"t": "1\n2\n3"}
+    for search, left in (("1", "2\n3"), ("2", "1\n3"), ("3", "1\n2"), ("1\n2\n3", "")):
+        assert read_reply(edit(search + "\n", "", "t"), text) == {"t": left}
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=8),
+    st.lists(st.sampled_from("abc"), min_size=1, max_size=3),
+    st.lists(st.sampled_from("xyz"), max_size=3),
+)
+def test_edits_are_of_whole_lines_and_of_one_place(
+    lines: list[str], search: list[str], replace: list[str]
+) -> None:
+    """The same as comparing the lines one by one, which is how the rule reads."""
+    size = len(search)
+    found = [i for i in range(len(lines) - size + 1) if lines[i : i + size] == search]
+    block = edit("".join(x + "\n" for x in search), "".join(x + "\n" for x in replace), "t")
+    if len(found) == 1:
+        expected = lines[: found[0]] + replace + lines[found[0] + size :]
+        assert read_reply(block, {"t": "\n".join(lines)}) == {"t": "\n".join(expected)}
+    else:
+        with pytest.raises(ReplyError, match="0 times" if not found else "more than once"):
+            read_reply(block, {"t": "\n".join(lines)})
+
+
+def test_any_solution_is_held_to_the_names_of_a_reply() -> None:
+    check_names(["train.py", "a/b.py"])
+    for names in (
+        ["../x"],
+        ["/x"],
+        ["data/x"],
+        ["a", "a/b"],
+        [""],
+        [f"{i}.py" for i in range(999)],
+    ):
+        with pytest.raises(ReplyError):
+            check_names(names)
+
+
+def test_a_solution_can_be_shown_again() -> None:
+    large = {"train.py": "x" * SOLUTION_CHARS}
+    check_solution(large)
+    with pytest.raises(ReplyError, match=f"more than {SOLUTION_CHARS}"):
+        check_solution({**large, "b.py": "x"})
+    with pytest.raises(ReplyError, match=f"more than {SOLUTION_CHARS}"):
+        read_reply(render_file("b.py", "x"), large)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        edit("".join(f"{'x' * 10**5}\n" for _ in range(10)), "y\n"),
+        "### FILE: " + "x" * 10**6 + "\n```\n```\n",
+        edit("a = 1\n", "b\n", "x" * 150),
+    ],
+)
+def test_a_reason_stays_short(reply: str) -> None:
+    with pytest.raises(ReplyError) as error:
+        read_reply(reply, {**BASE, **{f"file_{i}.py": "" for i in range(FILES_MAX - 3)}})
+    assert len(str(error.value)) < REASON_CHARS + 100
+
+
+def _operations(reply: str) -> int:
+    """Lines of our code that reading a reply runs, whatever comes of it."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Callable[..., object]:
+        nonlocal count
+        count += event == "line"
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with contextlib.suppress(ReplyError):
+            read_reply(reply, BASE)
+            read_memo(reply)
+    finally:
+        sys.settrace(before)
+    return count
+
+
+SHAPES: dict[str, Callable[[int], str]] = {
+    "text": lambda size: "no block at all\n" * size,
+    "one line": lambda size: "#" * size * 16,
+    "one file": lambda size: render_file("train.py", "x = 1\n" * size),
+    "files": lambda size: "### FILE: x\n```\n```\n" * size,
+    "names": lambda size: "".join(f"### FILE: {i}\n```\n```\n" for i in range(size)),
+    "edits": lambda size: "### FILE: train.py\n```\nx\n```\n" + edit("x\n", "x\n") * size,
+    "one edit": lambda size: edit("a = 1\n" * size, "b = 1\n" * size),
+    "open edits": lambda size: "### EDIT: train.py\n<<<<<<< SEARCH\n" * size,
+    "memos": lambda size: "### MEMO\nnote\n" * size,
+    "fences": lambda size: "### FILE: x\n" + "```\n" * size,
+    "headings": lambda size: "### EDIT: train.py\n" * size,
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_reading_takes_operations_in_proportion_to_the_length(shape: str) -> None:
+    few, many = (_operations(SHAPES[shape](size)) for size in (1000, 4000))
+    assert many < 4.5 * few + 100
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_reply_of_a_megabyte_is_read(shape: str) -> None:
+    reply = SHAPES[shape](60_000)
+    reply += "\n" * max(0, 2**20 - len(reply))
+    try:
+        assert read_reply(reply, BASE)
+    except ReplyError as error:
+        assert len(str(error)) < REASON_CHARS + 100
+
+
+def test_a_large_file_is_searched_a_bounded_number_of_times() -> None:
+    base = {"train.py": "".join(f"line {i}\n" for i in range(30_000))}
+    most = "".join(edit(f"line {i}\n", f"new {i}\n") for i in range(BLOCKS_MAX))
+    assert read_reply(most, base)["train.py"].count("new") == BLOCKS_MAX
+    with pytest.raises(ReplyError, match=f"more than {BLOCKS_MAX} SEARCH/REPLACE blocks"):
+        read_reply(most + edit("line 29999\n", "x\n"), base)

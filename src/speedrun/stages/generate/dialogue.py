@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from speedrun.schema import Call, Outcome, Proposal
 from speedrun.stages.generate.prompt import render_retry
-from speedrun.stages.generate.reply import ReplyError, read_reply
+from speedrun.stages.generate.reply import ReplyError, read_memo, read_reply
 from speedrun.stages.generate.request import CoderRequest
 
 TURNS = 2
+CUT_OFF = "length"  # the finish_reason of a reply that ended at the limit of tokens
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,22 @@ def converse(request: CoderRequest, answer: Callable[[int, str], Answer | None])
         try:
             solution = read_reply(heard.text, request.base)
         except ReplyError as error:
-            reason = str(error)
+            reason = explain(str(error), heard.call.finish_reason)
             prompt = render_retry(request.prompt, heard.text, reason)
         else:
-            return _proposal(request, received, None, "", solution)
+            memo = read_memo(heard.text) if request.memory else ""
+            return _proposal(request, received, None, "", solution, memo)
     return _proposal(request, received, Outcome.CANDIDATE_ERROR, f"unreadable reply: {reason}")
+
+
+def explain(reason: str, finish_reason: str) -> str:
+    """Return why a reply could not be read; one that was cut off is told so first."""
+    if finish_reason != CUT_OFF:
+        return reason
+    return (
+        "it was cut off at the limit of tokens (thinking counts too), so answer more briefly, with "
+        f"`### EDIT` blocks where you can. What could be read of it: {reason}"
+    )
 
 
 def _proposal(
@@ -54,6 +66,7 @@ def _proposal(
     outcome: Outcome | None,
     reason: str,
     solution: dict[str, str] | None = None,
+    memo: str = "",
 ) -> Proposal:
     return Proposal(
         files=solution,
@@ -62,4 +75,5 @@ def _proposal(
         calls=[answer.call for answer in received],
         prompt=request.prompt,
         replies=[answer.text for answer in received],
+        memo=memo,
     )

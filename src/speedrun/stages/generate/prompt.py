@@ -1,38 +1,28 @@
 """Renders what a coder is asked from the Markdown templates in speedrun/prompts. Pure.
 
-The history rule: an earlier attempt is *better* when it reached the target faster than the start
-record, *worse* when it ran to its end without that, *failed* otherwise. Of each kind at most
-``SHOWN`` are shown: the fastest, those that came nearest, and the latest.
+Hints and documents stand in it byte for byte: nothing is escaped, filled in or cut.
 """
 
 from __future__ import annotations
 
-import difflib
-import functools
-import importlib.resources
-import math
-import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from speedrun.schema import Outcome, TaskFacts
 from speedrun.search import Choice
-from speedrun.stages.generate.reply import render_file
+from speedrun.stages.generate.history import (
+    describe_result,
+    origin,
+    render_attempt,
+    render_history,
+    render_memos,
+    seconds,
+)
+from speedrun.stages.generate.reply import clip, render_file
 from speedrun.stages.generate.request import Attempt
+from speedrun.stages.generate.templates import MODES, STYLES, check, fill, read_template
 
-SHOWN = 3  # attempts of each kind
-DIFF_LINES = 60  # shown of an attempt's change against its parent
 HINT_NAMES = {"l1": "pseudocode", "l2": "description", "l3": "paper"}
-
-
-@functools.cache
-def read_template(name: str) -> str:
-    """Return the text of ``speedrun/prompts/<name>.md``."""
-    source = importlib.resources.files("speedrun") / "prompts" / f"{name}.md"
-    return source.read_text(encoding="utf-8")
-
-
-def _fill(name: str, **values: object) -> str:
-    return string.Template(read_template(name)).substitute(values)
+QUOTED_CHARS = 40_000  # of an unreadable reply that is shown again: about 10,000 tokens
 
 
 def render_prompt(
@@ -40,116 +30,94 @@ def render_prompt(
     history: Sequence[Attempt],
     choice: Choice,
     hints: Mapping[str, str],
-    knowledge: Mapping[str, str],
+    knowledge: Sequence[tuple[str, str]],
+    *,
+    style: str = "reply",
+    mode: str = "reproduce",
+    passages: Sequence[tuple[str, str]] = (),
+    memory: bool = False,
 ) -> str:
     """Return a node's whole prompt. ``history`` starts with the root; hints are not altered."""
+    check(style, mode)
     by_node = {attempt.node: attempt for attempt in history}
+    mended = choice.parent if choice.action == "debug" else 0
     sections = [
-        _fill(
-            "coder",
-            target_loss=facts.target_loss,
-            start_time=_start_time(history[0]),
-            entry=facts.entry,
-            hardware=facts.hardware,
-            rules=facts.rules.strip(),
-        ),
+        _render_task(facts, history[0], style),
+        _render_mode(style, mode, hints),
         render_hints(hints),
-        *[f"## Document: {name}\n\n{text}" for name, text in knowledge.items()],
-        render_history(history),
-        _render_base(by_node[choice.parent]),
-        _fill("coder_reply", entry=facts.entry),
+        *[_exactly(f"## Document: {name}\n\n", text) for name, text in knowledge],
+        _render_passages(passages),
+        render_memos(history) if memory else "",
+        render_history(history, mended),
+        _render_action(choice, by_node),
+        _render_base(by_node[choice.parent], style),
+        fill(STYLES[style]["answer"], entry=facts.entry),
+        read_template(STYLES[style]["memo"]) if memory else "",
     ]
-    return "\n".join(section.rstrip("\n") + "\n" for section in sections if section)
+    return "\n".join(section for section in sections if section)
+
+
+def _render_task(facts: TaskFacts, root: Attempt, style: str) -> str:
+    return fill(
+        STYLES[style]["task"],
+        target_loss=facts.target_loss,
+        start_time="an unknown time" if root.time_s is None else seconds(root.time_s),
+        entry=facts.entry,
+        hardware=facts.hardware,
+        rules=facts.rules.strip(),
+    )
+
+
+def _render_mode(style: str, mode: str, hints: Mapping[str, str]) -> str:
+    names = MODES[style, mode]
+    return read_template(names[0] if hints else names[-1]) if names else ""
 
 
 def render_hints(hints: Mapping[str, str]) -> str:
     """Return the hints exactly as written, each under a heading, or the no-hints paragraph."""
     if not hints:
         return read_template("coder_no_hints")
-    parts = [f"### Hint: {HINT_NAMES.get(name, name)}\n\n{text}" for name, text in hints.items()]
-    return "\n".join([read_template("coder_hints"), *parts])
+    names = {level: HINT_NAMES.get(level, level) for level in hints}
+    shown = [_exactly(f"### Hint: {names[level]}\n\n", text) for level, text in hints.items()]
+    return "\n".join([read_template("coder_hints"), *shown])
 
 
-def _render_base(parent: Attempt) -> str:
-    origin = f"attempt {parent.node}" if parent.node else "the start record"
-    shown = "\n".join(render_file(name, text) for name, text in parent.files.items())
-    return f"## The files you change: {origin}\n\n{shown}"
+def _exactly(heading: str, text: str) -> str:
+    return heading + text + ("" if text.endswith("\n") else "\n")
 
 
-def render_history(history: Sequence[Attempt]) -> str:
-    """Return the earlier attempts by the history rule; empty when there are none."""
-    if len(history) < 2:
+def _render_passages(passages: Sequence[tuple[str, str]]) -> str:
+    if not passages:
         return ""
-    by_node = {attempt.node: attempt for attempt in history}
-    parts = [read_template("coder_history")]
-    for kind, attempts in sort_history(history).items():
-        parts.append(f"### {kind.capitalize()}: {len(attempts)}, showing {len(attempts[:SHOWN])}\n")
-        parts += [_render_attempt(attempt, by_node) for attempt in attempts[:SHOWN]]
-    return "\n".join(parts)
+    shown = [_exactly(f"### From {source}\n\n", text) for source, text in passages]
+    return "\n".join([read_template("coder_passages"), *shown])
 
 
-def sort_history(history: Sequence[Attempt]) -> dict[str, list[Attempt]]:
-    """Return the attempts but the root by kind, each kind in the order of the history rule."""
-    start_s = history[0].time_s if history[0].time_s is not None else math.inf
-    kinds: dict[str, list[Attempt]] = {"better": [], "worse": [], "failed": []}
-    for attempt in history[1:]:
-        kinds[_kind(attempt, start_s)].append(attempt)
-    orders: dict[str, Callable[[Attempt], tuple[float, ...]]] = {
-        "better": _distance,
-        "worse": _distance,
-        "failed": lambda attempt: (-attempt.node,),
-    }
-    return {kind: sorted(found, key=orders[kind]) for kind, found in kinds.items()}
+def _render_action(choice: Choice, by_node: Mapping[int, Attempt]) -> str:
+    """Return what is to be done with the parent; nothing is said of a draft."""
+    parent = by_node[choice.parent]
+    if choice.action == "improve":
+        return fill("coder_improve", attempt=parent.node, result=describe_result(parent))
+    if choice.action != "debug":
+        return ""
+    missed = parent.outcome is Outcome.MISSED_TARGET
+    name = "coder_debug_missed" if missed else "coder_debug_error"
+    failure = render_attempt(parent, by_node).rstrip("\n")
+    return fill(name, attempt=parent.node, failure=failure)
 
 
-def _kind(attempt: Attempt, start_s: float) -> str:
-    if attempt.outcome is Outcome.OK and attempt.time_s is not None:
-        return "better" if attempt.time_s < start_s else "worse"
-    return "worse" if attempt.outcome is Outcome.MISSED_TARGET else "failed"
-
-
-def _distance(attempt: Attempt) -> tuple[float, ...]:
-    if attempt.time_s is not None:
-        return (0.0, attempt.time_s, attempt.node)
-    return (1.0, math.inf if attempt.val_loss is None else attempt.val_loss, attempt.node)
-
-
-def _render_attempt(attempt: Attempt, by_node: Mapping[int, Attempt]) -> str:
-    parent = by_node[attempt.parent]
-    origin = f"attempt {parent.node}" if parent.node else "the start record"
-    result = f"{attempt.outcome}, {_seconds(attempt.time_s)}, loss {_loss(attempt.val_loss)}"
-    lines = [f"#### Attempt {attempt.node}, from {origin}: {result}", ""]
-    lines += [text.strip() + "\n" for text in (attempt.reason, attempt.digest) if text.strip()]
-    change = _change(parent.files, attempt.files) if attempt.files else ""
-    return "\n".join(lines) + (f"\nIts change:\n\n{render_diff(change)}" if change else "")
-
-
-def _change(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    lines: list[str] = []
-    for name in sorted(set(before) | set(after)):
-        old, new = before.get(name, "").split("\n"), after.get(name, "").split("\n")
-        lines += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm="", n=1)
-    left = len(lines) - DIFF_LINES
-    return "\n".join(lines[:DIFF_LINES] + ([f"({left} more lines)"] if left > 0 else []))
-
-
-def render_diff(change: str) -> str:
-    """Return a diff as an indented block, which no fence inside it can close."""
-    return "".join(f"    {line}\n" for line in change.split("\n"))
+def _render_base(parent: Attempt, style: str) -> str:
+    heading = f"## The files you change: {origin(parent.node)}\n\n"
+    if style == "files":
+        names = "".join(f"- `{name}`\n" for name in parent.files)
+        return f"{heading}They stand in the working folder:\n\n{names}"
+    return heading + "\n".join(render_file(name, text) for name, text in parent.files.items())
 
 
 def render_retry(prompt: str, reply: str, reason: str) -> str:
-    """Return the second and last question: the first one, its reply and what is wrong with it."""
-    return _fill("coder_retry", prompt=prompt, reply=reply, reason=reason)
+    """Return the second and last question: the first one, its reply and what is wrong with it.
 
-
-def _start_time(root: Attempt) -> str:
-    return "an unknown time" if root.time_s is None else _seconds(root.time_s)
-
-
-def _seconds(value: float | None) -> str:
-    return "no time" if value is None else f"{value:.2f} s"
-
-
-def _loss(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.4f}"
+    Of a huge reply only the beginning and the end are shown again.
+    """
+    quoted = clip(reply, QUOTED_CHARS) if reply.strip() else "(It was empty.)"
+    return fill("coder_retry", prompt=prompt, reply=quoted, reason=reason)

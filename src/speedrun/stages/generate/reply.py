@@ -2,28 +2,41 @@
 
 The format that prompts/coder_reply.md asks for: a heading ``### FILE: <path>`` followed by a
 fenced block with the whole file, or ``### EDIT: <path>`` followed by one or more SEARCH/REPLACE
-blocks. Text around them is ignored. Pure: a reply can raise nothing but ``ReplyError``.
+blocks. A section under ``### MEMO`` is for the trial's scratchpad. Text around them is ignored.
+Pure: a reply can raise nothing but ``ReplyError``, and what is read of it costs time in proportion
+to its length (the blocks, each of which searches a file, are limited in number).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-HEADING = re.compile(r"#{1,6}[ \t]*(FILE|EDIT):(.*)")
+HEADING = re.compile(r"#{1,6}[ \t]*(?:(FILE|EDIT):(.*)|MEMO:?[ \t]*)")
 AROUND_PATH = " \t`*"  # Markdown that models put around a file name
 FENCE = re.compile(r"(`{3,})[^`]*")
 SEARCH, DIVIDER, REPLACE = "<<<<<<< SEARCH", "=======", ">>>>>>> REPLACE"
 PATH_BYTES_MAX = 200
 # What a run finds or leaves in its working folder: a solution must not bring it along.
 RESERVED = ("data", "probe_logits.npy")
+ODD_MARKS = ("\\", "->")  # another system's separator; how listings show a link
 SHOWN_LINES = 6
+REASON_CHARS = 1500
+MEMO_CHARS = 2000
+BLOCKS_MAX = 400  # SEARCH/REPLACE blocks of a reply
+FILES_MAX = 200  # of a solution
+# Of all its files: some hundred thousand tokens. It stands in the prompts that follow it.
+SOLUTION_CHARS = 400_000
 
 
 class ReplyError(Exception):
     """The reply gives no solution; the message tells the model what is wrong with it."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep a reason short, however long the line is that it quotes."""
+        super().__init__(clip(reason, REASON_CHARS))
 
 
 @dataclass(frozen=True)
@@ -47,6 +60,15 @@ class Edit:
 Change = WholeFile | Edit
 
 
+def clip(text: str, limit: int) -> str:
+    """Return ``text``, or its beginning and end with a word on how much was left out."""
+    if len(text) <= limit:
+        return text
+    end = limit // 4
+    left = len(text) - limit
+    return f"{text[: limit - end]}\n[... {left} characters are left out here ...]\n{text[-end:]}"
+
+
 def read_reply(reply: str, base: Mapping[str, str]) -> dict[str, str]:
     """Return ``base`` with the reply's changes applied in order, or raise ReplyError."""
     return apply(base, parse(reply))
@@ -54,35 +76,83 @@ def read_reply(reply: str, base: Mapping[str, str]) -> dict[str, str]:
 
 def parse(reply: str) -> list[Change]:
     """Return the reply's changes in order; at least one, else ReplyError."""
-    lines = reply.replace("\r\n", "\n").split("\n")
-    changes: list[Change] = []
-    position = 0
-    while position < len(lines):
-        heading = HEADING.fullmatch(lines[position])
-        position += 1
-        if heading:
-            reader = _read_file if heading[1] == "FILE" else _read_edits
-            position = reader(
-                lines, position, _checked_path(heading[2].strip(AROUND_PATH)), changes
-            )
+    if not reply.strip():
+        raise ReplyError("the reply is empty")
+    changes, _ = _scan(reply)
     if not changes:
         raise ReplyError("the reply holds no `### FILE: <path>` or `### EDIT: <path>` block")
     return changes
 
 
+def read_memo(reply: str) -> str:
+    """Return what a readable reply says under ``### MEMO``, clipped; "" without such a section."""
+    return clip_memo(_scan(reply)[1])
+
+
+def clip_memo(text: str) -> str:
+    """Return a memo as the scratchpad keeps it: valid Unicode and of a bounded length."""
+    return clip(text.encode("utf-8", "replace").decode("utf-8").strip(), MEMO_CHARS)
+
+
+def _scan(reply: str) -> tuple[list[Change], str]:
+    lines = reply.replace("\r\n", "\n").split("\n")
+    changes: list[Change] = []
+    memo: list[str] = []
+    position = 0
+    while position < len(lines):
+        heading = HEADING.fullmatch(lines[position])
+        position += 1
+        if heading and not heading[1]:
+            position = _read_memo(lines, position, memo)
+        elif heading:
+            reader = _read_file if heading[1] == "FILE" else _read_edits
+            path = _checked_path(heading[2].strip(AROUND_PATH))
+            position = reader(lines, position, path, changes)
+    return changes, "\n".join(memo)
+
+
+def _read_memo(lines: Sequence[str], position: int, memo: list[str]) -> int:
+    while position < len(lines) and not HEADING.fullmatch(lines[position]):
+        memo.append(lines[position])
+        position += 1
+    return position
+
+
+def check_solution(solution: Mapping[str, str]) -> None:
+    """Raise ReplyError where a solution, however it came, cannot be kept and shown again."""
+    check_names(solution)
+    size = sum(map(len, solution.values()))
+    if size > SOLUTION_CHARS:
+        raise ReplyError(f"the solution has {size} characters, more than {SOLUTION_CHARS}")
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Raise ReplyError where a solution, however it came, holds a name that it must not."""
+    found = list(names)
+    if len(found) > FILES_MAX:
+        raise ReplyError(f"a solution has at most {FILES_MAX} files, this one {len(found)}")
+    for name in found:
+        _checked_path(name)
+    _check_folders(found)
+
+
 def _checked_path(name: str) -> str:
-    path = PurePosixPath(name)
-    inside = not path.is_absolute() and ".." not in path.parts and path.parts != ()
     size = len(name.encode("utf-8", "replace"))
-    plain = name.isprintable() and "\\" not in name and size <= PATH_BYTES_MAX
-    if not inside or not plain or name.endswith("/"):
+    plain = name.isprintable() and not any(mark in name for mark in ODD_MARKS)
+    if size > PATH_BYTES_MAX or not plain or name.endswith("/") or not _is_inside(name):
         raise ReplyError(f"{name[:PATH_BYTES_MAX]!r} is no file name inside the solution")
+    path = PurePosixPath(name)
     if path.parts[0] in RESERVED:
         raise ReplyError(
             f"{path} cannot be part of the solution: data/ is provided when the script runs, and "
             "probe_logits.npy is written by it"
         )
     return str(path)
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.parts != () and path.parts[0][0] not in "/~" and ".." not in path.parts
 
 
 def _read_file(lines: Sequence[str], position: int, path: str, changes: list[Change]) -> int:
@@ -120,6 +190,8 @@ def _read_edits(lines: Sequence[str], position: int, path: str, changes: list[Ch
 
 def _read_block(lines: Sequence[str], position: int, path: str, changes: list[Change]) -> int:
     number = 1 + sum(isinstance(change, Edit) for change in changes)
+    if number > BLOCKS_MAX:
+        raise ReplyError(f"more than {BLOCKS_MAX} SEARCH/REPLACE blocks: give the whole file")
     where = f"SEARCH/REPLACE block {number} ({path})"
     divider = _find(lines, position, DIVIDER, where)
     end = _find(lines, divider + 1, REPLACE, where)
@@ -155,7 +227,7 @@ def apply(base: Mapping[str, str], changes: Sequence[Change]) -> dict[str, str]:
         result[change.path] = (
             change.text if isinstance(change, WholeFile) else _edited(result, change)
         )
-    _check_folders(result)
+    check_solution(result)
     return result
 
 
@@ -163,21 +235,30 @@ def _edited(current: Mapping[str, str], edit: Edit) -> str:
     where = f"SEARCH/REPLACE block {edit.number} ({edit.path})"
     if edit.path not in current:
         raise ReplyError(f"{where}: there is no such file; there are: {', '.join(sorted(current))}")
-    lines, size = current[edit.path].split("\n"), len(edit.search)
-    starts = range(len(lines) - size + 1)
-    found = [start for start in starts if lines[start : start + size] == edit.search]
-    if len(found) != 1:
+    text, search = current[edit.path], "\n".join(edit.search)
+    place, more = _places(text, search)
+    if place < 0 or more:
         shown = "\n".join(edit.search[:SHOWN_LINES])
         raise ReplyError(
             f"{where}: SEARCH must match whole lines of the file exactly once, "
-            f"but it matches {len(found)} times. It begins:\n{shown}"
+            f"but it matches {'more than once' if more else '0 times'}. It begins:\n{shown}"
         )
-    return "\n".join(lines[: found[0]] + edit.replace + lines[found[0] + size :])
+    before, after = text[:place], text[place + len(search) :]
+    if edit.replace:
+        return before + "\n".join(edit.replace) + after
+    return before + after[1:] if after else before[:-1]  # the lines go with their line end
 
 
-def _check_folders(result: Mapping[str, str]) -> None:
-    folders = {str(parent) for name in result for parent in PurePosixPath(name).parents}
-    for name in sorted(folders & set(result)):
+def _places(text: str, search: str) -> tuple[int, bool]:
+    """Return where ``search`` stands in ``text`` as whole lines (-1: nowhere), and if again."""
+    lines, wanted = f"\n{text}\n", f"\n{search}\n"
+    place = lines.find(wanted)
+    return place, place >= 0 and lines.find(wanted, place + 1) >= 0
+
+
+def _check_folders(names: Collection[str]) -> None:
+    folders = {str(parent) for name in names for parent in PurePosixPath(name).parents}
+    for name in sorted(folders & set(names)):
         raise ReplyError(f"{name} cannot be both a file and a folder")
 
 

@@ -23,6 +23,12 @@ class NodeInputs:
     seed: int  # the trial's
     hints: Sequence[str] = ()  # levels, e.g. ["l1", "l2"]; none is no hint
     knowledge: Sequence[Path] = ()  # documents shown in full
+    style: str = "reply"  # or "files": a coding agent, which edits files in a working folder
+    mode: str = "reproduce"  # or "optimize", "cumulative"
+    passages: Sequence[tuple[str, str]] = ()  # retrieved, as (source, text), best first
+    memory: bool = False  # the trial has a scratchpad: memos of earlier generations are shown
+    summary: bool = False  # digest_model.md of earlier nodes is shown after their digest
+    start: Path | None = None  # cumulative: start/ of the trial, in place of the start record
 
 
 @dataclass(frozen=True)
@@ -38,6 +44,8 @@ class Attempt:
     digest: str  # of its run, as analyze wrote it
     files: dict[str, str]  # empty when the coder gave no code
     notes: dict[str, Any] = field(default_factory=dict)
+    memo: str = ""  # what was written into the scratchpad with it
+    summary: str = ""  # of its run, by a language model
 
 
 @dataclass(frozen=True)
@@ -54,6 +62,9 @@ class CoderRequest:
     trial_seed: int
     seed: int  # of this node's random choices, derived from the trial and the node
     trial: str = ""  # <track>/<task>/<arm>-<digest>/s<seed>: with node and turn the key of a reply
+    memory: bool = False  # a memo in the reply is kept
+    style: str = "reply"
+    purpose: str = "node"  # of its calls; "preflight" where a draft that failed is mended
 
     @property
     def start(self) -> dict[str, str]:
