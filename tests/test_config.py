@@ -20,11 +20,14 @@ def config(repository: Path) -> Path:
     return repository / "config"
 
 
-def test_every_sweep_resolves_and_plans(config: Path) -> None:
+@pytest.mark.slow
+def test_every_sweep_resolves_and_plans_and_has_its_inputs(config: Path) -> None:
+    """Inputs are the local records, and hints of every level asked for, as long as their level."""
     for name in hydra_config.options(config, "sweep"):
         resolved = sweep.load(config, name, [])
-        assert plan.as_dict(resolved)["sweep"] == resolved["name"]
-        assert plan.trials(resolved)
+        sweep.check_inputs(config.parent, resolved)
+        assert plan.trials(resolved) and plan.tasks(resolved)
+        assert resolved["whole"] == resolved["name"]
 
 
 @pytest.mark.parametrize("group", GROUPS)
@@ -126,7 +129,7 @@ def test_a_coder_that_asks_no_model_is_given_none(config: Path, tmp_path: Path, 
         sweep.load(own, "quickstart", [f"+arms.x={{coder: '{coder}', model: mine}}"])
     (own / "coder/asks.yaml").write_text("name: asks\n")
     arm = sweep.load(own, "quickstart", ["+arms.x={coder: asks, model: mine}"])["arms"]["x"]
-    assert arm["model"]["name"] == "mine"
+    assert arm["model"] == {"name": "mine", "kind": "openai_compatible"}
 
 
 def test_an_unquoted_null_is_the_null_coder(config: Path) -> None:
@@ -156,7 +159,9 @@ def test_a_judging_model_must_be_filled_in(config: Path, tmp_path: Path) -> None
     text = (config / "model/openai_compatible.yaml").read_text(encoding="utf-8")
     (own / "model/mine.yaml").write_text(text.replace("???", "http://localhost:8000/v1"))
     resolved = sweep.load(own, "quickstart", ["judge=model", "judge.model=mine"])
-    assert resolved["judge"]["model"]["base_url"] == "http://localhost:8000/v1"
+    assert resolved["judge"]["model"]["name"] == "mine"
+    assert "base_url" not in resolved["judge"]["model"]
+    assert resolved["models"]["mine"]["base_url"] == "http://localhost:8000/v1"
 
 
 @pytest.mark.parametrize(("given", "expected"), [("a=1", ["a=1"]), (["a=1"], ["a=1"]), ("", [])])
@@ -227,6 +232,10 @@ def test_missing_hints_are_named_before_any_job(config: Path, tmp_path: Path) ->
         with pytest.raises(SpeedrunError, match=missing):
             sweep.check_inputs(tmp_path, resolved)
     hint.write_text("Warm up longer.")
+    short = r"l2 of task nano/r01-r02 has 3 words of the 150 or more: write hints/nano/r01-r02/l2_"
+    with pytest.raises(SpeedrunError, match=short):
+        sweep.check_inputs(tmp_path, resolved)
+    hint.write_text("Warm up longer. " * 50)
     with pytest.raises(SpeedrunError, match=r"l2 of task nano/r02-r03 is missing"):
         sweep.check_inputs(tmp_path, resolved)
     (tmp_path / "tracks/nano/records/r02/train.py").unlink()

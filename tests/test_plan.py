@@ -249,8 +249,9 @@ def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def with_model(config: dict[str, Any], **values: str) -> dict[str, Any]:
-    model = {"name": "mine", "api_key_env": "OPENAI_API_KEY", **values}
-    return {**config, "arms": {"asks": {**config["arms"]["null"], "model": model}}}
+    asks = {**config["arms"]["null"], "model": {"name": "mine"}}
+    models = {"mine": {"api_key_env": "OPENAI_API_KEY", **values}}
+    return {**config, "arms": {"asks": asks}, "models": models}
 
 
 def test_a_dry_run_names_what_is_missing(
@@ -313,6 +314,25 @@ def test_a_run_in_vain_is_stopped_in_one_line(
     missing.require(asks, None, {"corpus", "records", "train"}, local=True)
     missing.say(asks, None)
     assert capsys.readouterr().err.startswith("speedrun: missing: key of model mine")
+
+
+def test_a_key_is_missing_once_for_all_arms_and_the_judge(bare: Path, nano_config: Any) -> None:
+    asks = with_model(nano_config)
+    asks["arms"]["too"] = asks["arms"]["asks"]
+    asks["judge"] = {"name": "model", "kind": "model", "model": {"name": "mine"}}
+    assert [text[:40] for text in gaps(asks, None)] == [
+        "key of model mine (arm asks and 2 more): "[:40]
+    ]
+
+
+def test_a_coding_agent_builds_its_own_environment(bare: Path, nano_config: Any) -> None:
+    agent = {**nano_config["arms"]["null"], "coder": {"name": "a", "requirements": "a.txt"}}
+    config = {**nano_config, "arms": {"agent": agent}}
+    assert gaps(config, None) == ["environments of the coders a: their first nodes build them"]
+    python = bare / "results/envs/coders/a/bin/python"
+    python.parent.mkdir(parents=True)
+    python.touch()
+    assert gaps(config, None) == []
 
 
 def test_a_gpu_is_required_where_the_jobs_run(

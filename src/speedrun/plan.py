@@ -18,6 +18,8 @@ RESULTS = "results"
 ARM_NAME = r"[a-z0-9_+]+"  # a folder's name, and a wildcard of the workflow
 # Of a corpus: whence and how much of it is fetched. What a run is shown of it, its setting says.
 WHENCE = ("endpoint", "store", "offline", "train_shards", "available_shards", "shard_steps")
+CUMULATIVE = "cumulative"  # the mode of an arm whose task starts where its own last one ended
+OPERATIONAL = ("budget", "models", "whole")  # no result depends on them
 WEEK_MIN = 7 * 24 * 60
 STAGE_SECTIONS = {"audit": "audit", "similarity": "embedder", "judge": "judge", "score": "audit"}
 
@@ -34,7 +36,11 @@ class Task:
 
 @dataclass(frozen=True)
 class Trial:
-    """One arm on one task with one seed. ``arm`` is the slice of configuration that decides it."""
+    """One arm on one task with one seed. ``arm`` is the slice of configuration that decides it.
+
+    ``start_from``: in cumulative mode the folder of the trial of the task before, whose best
+    solution this one starts from; "" where the human's record is the start.
+    """
 
     task: str
     name: str
@@ -42,6 +48,7 @@ class Trial:
     arm: dict[str, Any]
     seed: int
     n_nodes: int
+    start_from: str = ""
 
 
 def chain(records: list[str]) -> list[Task]:
@@ -62,23 +69,48 @@ def tasks(config: dict[str, Any]) -> list[Task]:
 
 def trials(config: dict[str, Any]) -> list[Trial]:
     """Return every trial of a sweep: task by arm by seed."""
+    before: dict[str, str] = {}  # of each cumulative arm: the folder of its task before
     return [
-        _trial(config, task, name, arm, seed)
+        trial
         for task in tasks(config)
         for name, arm in config["arms"].items()
+        for trial in _trials(config, task, name, arm, before)
+    ]
+
+
+def _trials(
+    config: dict[str, Any], task: Task, name: str, arm: dict[str, Any], before: dict[str, str]
+) -> list[Trial]:
+    """Return the trials of one arm on one task, which share a folder, and note that folder."""
+    deciding = _deciding(config, task, arm)
+    start = before.get(name, "")
+    if start:
+        deciding["start_from"] = start
+    base = f"{RESULTS}/trials/{config['track']['name']}"
+    folder = f"{task.name}/{name}-{files.digest_value(deciding)[:8]}"
+    if arm["mode"] == CUMULATIVE:
+        before[name] = folder
+    return [
+        Trial(
+            task.name,
+            name,
+            f"{base}/{folder}/s{seed}",
+            deciding,
+            seed,
+            arm["n_nodes"],
+            f"{base}/{start}/s{seed}" if start else "",
+        )
         for seed in config["seeds"]
     ]
 
 
-def _trial(config: dict[str, Any], task: Task, name: str, arm: dict[str, Any], seed: int) -> Trial:
-    """Name a trial; its arm's digest leaves the budget out, so that more nodes extend it."""
+def _deciding(config: dict[str, Any], task: Task, arm: dict[str, Any]) -> dict[str, Any]:
+    """Return what an arm's digest stands for: not the budget, so that more nodes extend it."""
     deciding = {key: value for key, value in arm.items() if key != "n_nodes"}
     deciding["hardware"] = specs.train(config, task.setting)
     if specs.corpus_kind(config) != "distributions":
         deciding["data"] = _data(config)
-    digest = files.digest_value(deciding)[:8]
-    base = f"{RESULTS}/trials/{config['track']['name']}/{task.name}"
-    return Trial(task.name, name, f"{base}/{name}-{digest}/s{seed}", deciding, seed, arm["n_nodes"])
+    return deciding
 
 
 def reference_folders(
@@ -131,7 +163,11 @@ def run_seed(name: str) -> int:
 
 
 def as_dict(config: dict[str, Any]) -> dict[str, Any]:
-    """Return plan.json: what the scoring stages, report and publish need to know of a sweep."""
+    """Return plan.json: what the scoring stages, report and publish need to know of a sweep.
+
+    Budgets and endpoints are left out: raising a cap makes no product again.
+    """
+    config = {key: value for key, value in config.items() if key not in OPERATIONAL}
     chosen = tasks(config)
     return {
         "sweep": config["name"],
@@ -164,7 +200,9 @@ def _task_entry(config: dict[str, Any], task: Task) -> dict[str, Any]:
 
 def _trial_entry(trial: Trial) -> dict[str, Any]:
     arm = trial.arm
+    before = {"start_from": trial.start_from} if trial.start_from else {}
     return {
+        **before,
         "task": trial.task,
         "arm": trial.name,
         "folder": trial.folder,

@@ -50,6 +50,36 @@ TRAIN_KEYS = (
     "python",
 )
 GPU_KEYS = ("launch", "world_size", "gpu", "hub_cache")
+# Of config/model: what decides a model's replies, and so is part of an arm and of its digest.
+MODEL_KEYS = (
+    "name",
+    "kind",
+    "model",
+    "temperature",
+    "top_p",
+    "max_tokens",
+    "reasoning_effort",
+    "extra_body",
+)
+# The rest says how to reach it and what it costs: a change makes no finished node again.
+OPERATIONAL_KEYS = (
+    "base_url",
+    "api_key_env",
+    "provider",
+    "timeout_s",
+    "max_retries",
+    "backoff_s",
+    "retry_after_max_s",
+    "concurrency",
+    "prices",
+    "context_tokens",
+    "max_output_tokens",
+    "max_tokens_field",
+    "release_date",
+    "cutoff_date",
+    "note",
+)
+BUDGET_SCOPES, BUDGET_UNITS = ("trial", "sweep"), ("usd", "tokens", "device_hours")
 ENVIRONMENTS = "results/envs"
 CORPUS_KEYS = {
     "distributions": ("name", "distributions", "val_share", "holdout_share"),
@@ -227,6 +257,36 @@ def _hardware(config: Config) -> str:
 def hint_levels(config: Config) -> list[str]:
     """Return the hint levels that the sweep's arms need."""
     return sorted({level for arm in config["arms"].values() for level in arm["hints"]})
+
+
+def deciding(model: Config) -> Config:
+    """Return what of a config/model file decides its replies; what is not set is left out."""
+    return {key: model[key] for key in MODEL_KEYS if model.get(key) not in (None, {})}
+
+
+def operational(model: Config) -> Config:
+    """Return what of a config/model file decides no reply: where it answers, what it costs."""
+    return {key: value for key, value in model.items() if key not in MODEL_KEYS}
+
+
+def operation(config: Config) -> Config:
+    """Return what a paid job must know and no result depends on: caps, endpoints, prices.
+
+    ``sweep`` is whose budget is used up: that of the whole sweep, where a cell of it runs. A cap of
+    null is none.
+    """
+    return {
+        "sweep": config["whole"],
+        "budget": config["budget"],
+        "models": config["models"],
+        "device_hours_a_run": device_hours_cap(config),
+    }
+
+
+def device_hours_cap(config: Config) -> float:
+    """Return the most that one run may cost: hours on each GPU, or CPU hours of one core."""
+    hardware = config["hardware"]
+    return float(hardware["timeout_s"]) * int(hardware.get("world_size", 1)) / 3600
 
 
 def gpu(config: Config) -> Config:

@@ -38,6 +38,8 @@ PLAN = plan.as_dict(CONFIG)
 TASKS = [entry["task"] for entry in PLAN["tasks"]]
 TRIALS = plan.trials(CONFIG)
 REFERENCES = {task.name: plan.references(CONFIG, task) for task in plan.tasks(CONFIG)}
+# Filled in as a job runs: another cap, endpoint or price makes no finished node again.
+OPERATION = shlex.quote(files.canonical_json(specs.operation(CONFIG)))
 # What a task's runs share (environment, data), and what a reference's do, by its key.
 SETTINGS = {task.name: task.setting for task in plan.tasks(CONFIG)}
 KEY_SETTINGS = {

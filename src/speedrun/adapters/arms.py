@@ -3,57 +3,69 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from speedrun import plan
-from speedrun.adapters import hydra_config
+from speedrun import plan, specs
+from speedrun.adapters import arm_options, checked, hydra_config
 from speedrun.files import SpeedrunError
 
-KEYS = ("coder", "hints", "model", "scaffold", "mode")
-MODES = ("reproduce",)
+KEYS = ("coder", "hints", "model", "scaffold", "mode", *arm_options.OPTIONS)
+REPRODUCE, OPTIMIZE = "reproduce", "optimize"
+MODES = (REPRODUCE, OPTIMIZE, plan.CUMULATIVE)
 WITHOUT_MODEL = ("null", "oracle", "tuner", "replay")
+NO_MODEL = "none"
 
 
 def resolve(config_folder: Path, config: dict[str, Any], name: str, wanted: Any) -> dict[str, Any]:
-    """Return an arm's slice: coder, hints, model and scaffold as values, and its node budget.
+    """Return an arm's slice: what decides it as values, the options it asks for, its node budget.
 
     Errors: SpeedrunError in one line for a wrong name, key or value.
     """
+    check_name(name)
+    arm = checked.mapping(wanted if wanted is not None else {}, f"arms.{name}")
+    checked.keys(arm, KEYS, f"arm {name!r}")
+    coder = _coder(config_folder, name, arm.get("coder"))
+    asks_model = coder.pop("needs_model")
+    scaffold = _scaffold(config_folder, config["scaffold"], name, arm.get("scaffold"))
+    budget = scaffold.pop("n_nodes")
+    most = coder.pop("max_nodes", None)
+    hints = _hints(config_folder, arm.get("hints"))
+    return {
+        "coder": coder,
+        "hints": hints,
+        "model": _model(config_folder, name, coder["name"], asks_model, arm.get("model")),
+        "scaffold": scaffold,
+        "mode": _mode(name, arm.get("mode", REPRODUCE), hints),
+        "n_nodes": min(budget, most) if most is not None else budget,
+        **arm_options.resolve(config_folder.parent, name, arm, asks_model),
+    }
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that is no folder of the workflow's."""
     if not re.fullmatch(plan.ARM_NAME, name):
         raise SpeedrunError(
             f"config: arm {name!r} names a folder: use lower-case letters, digits, _ and + alone"
         )
-    arm = _mapping(wanted if wanted is not None else {}, f"arms.{name}")
-    _check_keys(arm, KEYS, f"arm {name!r}")
-    coder = _coder(config_folder, name, arm.get("coder"))
-    scaffold = _scaffold(config_folder, config["scaffold"], name, arm.get("scaffold"))
-    budget = scaffold.pop("n_nodes")
-    most = coder.pop("max_nodes", None)
-    hints = hydra_config.option(config_folder, "hints", str(arm.get("hints", "none")))
-    return {
-        "coder": coder,
-        "hints": hints["levels"],
-        "model": _model(config_folder, name, coder["name"], str(arm.get("model", "none"))),
-        "scaffold": scaffold,
-        "mode": _mode(name, str(arm.get("mode", MODES[0]))),
-        "n_nodes": min(budget, most) if most is not None else budget,
-    }
 
 
 def _coder(config_folder: Path, arm: str, wanted: Any) -> dict[str, Any]:
     """Return an arm's coder: by name, or by name with values of its own over the option's.
 
-    An unquoted null is YAML's nothing and means the null coder.
+    An unquoted null is YAML's nothing and means the null coder. ``needs_model`` is added where the
+    option does not say it: any coder that we do not know to do without asks a model.
     """
     named = "null" if wanted is None else wanted
-    changed = {"name": named} if isinstance(named, str) else _mapping(named, f"arms.{arm}.coder")
-    chosen = hydra_config.option(config_folder, "coder", str(changed.get("name")))
-    _check_keys(changed, chosen, f"the coder of arm {arm!r}")
-    coder = {**chosen, **changed}
+    key = f"arms.{arm}.coder"
+    changed = {"name": named} if isinstance(named, str) else checked.mapping(named, key)
+    name = str(changed.get("name"))
+    option = {"name": name, **hydra_config.option(config_folder, "coder", name)}
+    chosen = {"needs_model": name not in WITHOUT_MODEL, **option}
+    checked.keys(changed, chosen, f"the coder of arm {arm!r}")
+    coder = {**chosen, **changed, "name": option["name"]}
     if coder.get("max_nodes") is not None:
-        check_count(coder["max_nodes"], f"arms.{arm}.coder.max_nodes")
+        checked.count(coder["max_nodes"], f"{key}.max_nodes")
     return coder
 
 
@@ -66,57 +78,66 @@ def _scaffold(
     """
     key = f"arms.{arm}.scaffold"
     named = {} if wanted is None else wanted
-    changed = {"name": named} if isinstance(named, str) else _mapping(named, key)
+    changed = {"name": named} if isinstance(named, str) else checked.mapping(named, key)
     base = default
     if "name" in changed:
         chosen = hydra_config.option(config_folder, "scaffold", str(changed["name"]))
         base = {**chosen, "n_nodes": default["n_nodes"]}
-    _check_keys(changed, base, f"the scaffold of arm {arm!r}")
+    base = {**base, **{name: base.get(name, 0) for name in ("p_debug", "max_debug_depth")}}
+    checked.keys(changed, base, f"the scaffold of arm {arm!r}")
     scaffold = {**base, **changed}
-    check_scaffold(scaffold, key)
-    return scaffold
+    checked.scaffold(scaffold, key)
+    return scaffold if scaffold["p_debug"] else _without_debugging(scaffold)
 
 
-def check_scaffold(scaffold: dict[str, Any], key: str) -> None:
-    """Refuse sizes that are no whole numbers of at least 1; ``n_initial`` may be null (flat)."""
-    for size in ("n_nodes", "n_branch", "n_initial"):
-        if size != "n_initial" or scaffold[size] is not None:
-            check_count(scaffold[size], f"{key}.{size}")
+def _without_debugging(scaffold: dict[str, Any]) -> dict[str, Any]:
+    """Return a scaffold that never debugs, in the words that it had before there was debugging."""
+    unsaid = ("p_debug", "max_debug_depth")
+    return {key: value for key, value in scaffold.items() if key not in unsaid}
 
 
-def _model(config_folder: Path, arm: str, coder: str, name: str) -> dict[str, Any]:
-    model = hydra_config.option(config_folder, "model", name)
-    if coder in WITHOUT_MODEL and name != "none":
+def _hints(config_folder: Path, wanted: Any) -> list[str]:
+    """Return the levels of one of the settings of config/hints, or of a list such as [l1, l2]."""
+    if isinstance(wanted, list):
+        wanted = "+".join(str(level) for level in wanted)
+    setting = hydra_config.option(config_folder, "hints", str(wanted or "none"))
+    return list(setting["levels"])
+
+
+def _model(config_folder: Path, arm: str, coder: str, asks: bool, wanted: Any) -> dict[str, Any]:
+    """Return what decides a model's replies: by name, or by name with values of the arm's own."""
+    named = {"name": NO_MODEL} if wanted is None else wanted
+    changed = (
+        {"name": named} if isinstance(named, str) else checked.mapping(named, f"arms.{arm}.model")
+    )
+    name = str(changed.get("name"))
+    if not asks and name != NO_MODEL:
         raise SpeedrunError(
             f"config: arm {arm!r} gives model {name!r} to coder {coder!r}, which asks no model: "
             "leave the model out"
         )
-    return model
-
-
-def _mode(arm: str, mode: str) -> str:
-    if mode not in MODES:
+    if asks and name == NO_MODEL:
+        names = ", ".join(hydra_config.options(config_folder, "model"))
         raise SpeedrunError(
-            f"config: unknown mode {mode!r} in arm {arm!r}{hydra_config.nearest(mode, MODES)}"
+            f"config: arm {arm!r}: coder {coder!r} asks a model: give the arm one (valid: {names})"
+        )
+    checked.keys(changed, specs.MODEL_KEYS, f"the model of arm {arm!r}")
+    return specs.deciding({**model_option(config_folder, name), **changed})
+
+
+def model_option(config_folder: Path, name: str) -> dict[str, Any]:
+    """Return config/model/<name>.yaml; a key that it cannot hold is an error."""
+    found = hydra_config.option(config_folder, "model", name)
+    known = (*specs.MODEL_KEYS, *specs.OPERATIONAL_KEYS)
+    checked.keys(found, known, f"config/model/{name}.yaml")
+    return {**found, "name": name}
+
+
+def _mode(arm: str, wanted: Any, hints: list[str]) -> str:
+    mode = checked.one_of(wanted, MODES, "mode", f"arm {arm!r}")
+    if mode == OPTIMIZE and hints:
+        raise SpeedrunError(
+            f"config: arm {arm!r} gives hints to mode optimize, which is without any: leave the "
+            "hints out, or use mode reproduce"
         )
     return mode
-
-
-def check_count(value: Any, key: str) -> None:
-    """Refuse a value that is no whole number of at least 1, naming its key."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise SpeedrunError(f"config: {key} must be a whole number of at least 1, got {value!r}")
-
-
-def _mapping(value: Any, key: str) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise SpeedrunError(f"config: {key} must hold keys and values, got {value!r}")
-    return {str(name): one for name, one in value.items()}
-
-
-def _check_keys(given: Iterable[str], valid: Iterable[str], place: str) -> None:
-    for key in given:
-        if key not in valid:
-            raise SpeedrunError(
-                f"config: unknown key {key!r} in {place}{hydra_config.nearest(key, valid)}"
-            )

@@ -7,6 +7,7 @@ nearest valid one, raised before any job starts.
 from __future__ import annotations
 
 import difflib
+import functools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ def load(config: Path, sweep: str, overrides: Iterable[str] = ()) -> dict[str, A
 def option(config: Path, group: str, name: str) -> dict[str, Any]:
     """Return config/<group>/<name>.yaml, e.g. the coder that an arm names."""
     _check_option(config, group, name)
-    source = OmegaConf.load(config / group / f"{name}.yaml")
+    path = config / group / f"{name}.yaml"
+    source = _read(path, path.stat().st_mtime_ns)
     if missing := sorted(OmegaConf.missing_keys(source)):
         raise SpeedrunError(
             f"config: {group} {name!r} has no value for {', '.join(missing)}: copy "
@@ -51,6 +53,12 @@ def option(config: Path, group: str, name: str) -> dict[str, Any]:
     if not isinstance(loaded, dict):
         raise SpeedrunError(f"config/{group}/{name}.yaml must hold keys and values")
     return {str(key): value for key, value in loaded.items()}
+
+
+@functools.cache
+def _read(path: Path, mtime_ns: int) -> Any:
+    """Parse a file once, until it changes: a grid asks for the same few in hundreds of arms."""
+    return OmegaConf.load(path)
 
 
 def options(config: Path, group: str) -> list[str]:

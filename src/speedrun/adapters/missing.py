@@ -19,7 +19,10 @@ from speedrun.adapters.git_command import without_credentials
 from speedrun.files import SpeedrunError
 
 Config = dict[str, Any]
-TRAINING, ASKING = ("train", "train_reference", "audit"), ("generate", "judge")
+TRAINING, ASKING = (
+    ("preflight", "train", "train_reference", "audit"),
+    ("draft", "generate", "judge", "summarize"),
+)
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def gaps(config: Config, facts: registry.Registry | None, local: bool) -> Iterat
         yield from _cards(config["hardware"], local)
         if any(task.setting.downloads for task in plan.tasks(config)):
             yield from _downloads(config["hardware"], local)
+    yield from _agents(config)
     yield from _keys(config)
 
 
@@ -106,6 +110,18 @@ def _environments(config: Config) -> Iterator[Gap]:
         yield Gap(f"environments of the eras {', '.join(absent)}: the workflow builds them")
 
 
+def _agents(config: Config) -> Iterator[Gap]:
+    """A coding agent has an environment of its own, which its first node builds."""
+    needed = {
+        arm["coder"]["name"]: Path(specs.ENVIRONMENTS, "coders", Path(wanted).stem)
+        for arm in config["arms"].values()
+        if (wanted := arm["coder"].get("requirements"))
+    }
+    absent = [name for name, folder in needed.items() if not (folder / "bin/python").exists()]
+    if absent:
+        yield Gap(f"environments of the coders {', '.join(absent)}: their first nodes build them")
+
+
 def _interpreter(python: str, local: bool) -> Iterator[Gap]:
     if python and local and shutil.which(python) is None:
         yield Gap(f"interpreter {python}: set hardware.python to one that exists", TRAINING)
@@ -137,13 +153,18 @@ def _downloads(hardware: Config, local: bool) -> Iterator[Gap]:
 
 
 def _keys(config: Config) -> Iterator[Gap]:
-    models = [(f"arm {name}", arm["model"]) for name, arm in config["arms"].items()]
-    models.append(("the judge", config["judge"].get("model", {})))
-    for user, model in models:
-        variable = model.get("api_key_env")
+    """A key that several arms need is one gap."""
+    users: dict[str, list[str]] = {}
+    for name, arm in config["arms"].items():
+        users.setdefault(arm["model"]["name"], []).append(f"arm {name}")
+    if "model" in config["judge"]:
+        users.setdefault(config["judge"]["model"]["name"], []).append("the judge")
+    for model, wanted in users.items():
+        variable = config["models"].get(model, {}).get("api_key_env")
         if variable and not os.environ.get(variable):
+            more = f" and {len(wanted) - 1} more" if len(wanted) > 1 else ""
             yield Gap(
-                f"key of model {model['name']} ({user}): the environment variable {variable} is "
+                f"key of model {model} ({wanted[0]}{more}): the environment variable {variable} is "
                 "not set: export the endpoint's key in it (any text for a server without keys)",
                 ASKING,
             )

@@ -16,6 +16,12 @@ from speedrun.files import SpeedrunError
 
 TASK_NAME = r"\w+(-\w+)?"
 MANY = 20  # names that an error still lists one by one
+EXAMPLES = {
+    "tasks": "all, a task's name, a list of names, or comparisons of columns such as "
+    """"gain_percent >= 5 and era == 'flex'\"""",
+    "only": """comparisons of columns such as "model == 'o3_mini' and hints != 'none'\", or """
+    "columns with their values such as {hints: [l1, l2]}",
+}
 ALLOWED = (
     ast.Expression, ast.BoolOp, ast.boolop, ast.UnaryOp, ast.unaryop, ast.Compare, ast.cmpop,
     ast.BinOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.BitAnd, ast.BitOr,
@@ -36,7 +42,7 @@ def choose(
     if wanted == "all":
         return names
     if isinstance(wanted, str) and _is_expression(wanted, rows):
-        return _matching(rows, wanted)
+        return matching(rows, wanted)
     asked = [wanted] if isinstance(wanted, str) else wanted
     for name in asked:
         _check_name(name, names, excluded)
@@ -61,45 +67,51 @@ def _listed(names: list[str]) -> str:
     return ", ".join(names) if len(names) <= MANY else f"{names[0]} to {names[-1]}"
 
 
-def _matching(rows: list[dict[str, Any]], expression: str) -> list[str]:
-    """Return the tasks for which the expression holds; none is an error."""
+def matching(
+    rows: list[dict[str, Any]], expression: str, key: str = "task", asked: str = "tasks"
+) -> list[str]:
+    """Return the names, under ``key``, of the rows for which the expression holds.
+
+    ``asked`` is what the configuration calls the choice. Errors: SpeedrunError in one line for a
+    bad expression, and when it holds for none.
+    """
     import pandas as pd
 
-    _check_expression(expression, list(rows[0]))
+    said = f"{asked}={expression!r}"
+    _check_expression(expression, list(rows[0]), said)
     table = pd.DataFrame(rows)
     try:
         holds = table.eval(expression, engine="python", parser="pandas")
     except Exception as error:  # pandas raises many kinds for what it cannot compare
-        raise _bad(expression, str(error).splitlines()[0] if str(error) else repr(error)) from error
+        why = str(error).splitlines()[0] if str(error) else repr(error)
+        raise _bad(said, why) from error
     if not isinstance(holds, pd.Series) or not pd.api.types.is_bool_dtype(holds):
-        raise _bad(expression, "it is not true or false for each task")
-    names: list[str] = table.loc[holds, "task"].tolist()
+        raise _bad(said, f"it is not true or false for each {key}")
+    names: list[str] = table.loc[holds, key].tolist()
     if not names:
-        raise SpeedrunError(f"config: no task matches tasks={expression!r}: widen it")
+        raise SpeedrunError(f"config: no {key} matches {said}: widen it")
     return names
 
 
-def _check_expression(expression: str, columns: list[str]) -> None:
+def _check_expression(expression: str, columns: list[str], said: str) -> None:
     try:
         tree = ast.parse(expression, mode="eval")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise _bad(expression, "it is not an expression") from error
+        raise _bad(said, "it is not an expression") from error
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id not in columns:
             raise SpeedrunError(
-                f"config: tasks={expression!r}: unknown column {node.id!r}; nearest is "
+                f"config: {said}: unknown column {node.id!r}; nearest is "
                 f"{_nearest(node.id, columns)!r} (valid: {', '.join(columns)})"
             )
         if not isinstance(node, ALLOWED):
-            raise _bad(expression, f"{type(node).__name__} is not allowed")
+            raise _bad(said, f"{type(node).__name__} is not allowed")
 
 
 def _nearest(word: str, valid: Iterable[str]) -> str:
     return difflib.get_close_matches(word, list(valid), n=1, cutoff=0.0)[0]
 
 
-def _bad(expression: str, why: str) -> SpeedrunError:
-    return SpeedrunError(
-        f"config: tasks={expression!r}: {why}: write all, a task's name, a list of names, or "
-        """comparisons of columns such as "gain_percent >= 5 and era == 'flex'\""""
-    )
+def _bad(said: str, why: str) -> SpeedrunError:
+    example = EXAMPLES[said.partition("=")[0]]
+    return SpeedrunError(f"config: {said}: {why}: write {example}")

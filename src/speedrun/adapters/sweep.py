@@ -7,49 +7,105 @@ from pathlib import Path
 from typing import Any
 
 from speedrun import files, plan, specs
-from speedrun.adapters import arms, hydra_config, task_table
+from speedrun.adapters import arms, checked, grid, hydra_config, task_table
 from speedrun.files import SpeedrunError
 from speedrun.stages.task import HINT_FILES
 
 COUNTS = (("references", "runs"), ("audit", "rounds"), ("audit", "lanes"))
 SHARES = (("references", "p_max"), ("audit", "confidence"), ("audit", "loss_p_max"))
+# Below these a hint is a stub or was cut off. The shortest of the paper's have 246, 325 and 595
+# words (arXiv 2506.22419, its repository's hint files); ours may be terser.
+HINT_WORDS = {"l1": 50, "l2": 150, "l3": 300}
 
 
 def load(config_folder: Path, sweep: str, overrides: list[str]) -> dict[str, Any]:
     """Return the configuration of a sweep with ``arms`` resolved to plain values.
+
+    ``models`` then holds what is operational of each model in use, and ``whole`` the name of the
+    sweep; ``name`` is another where ``only`` picks a cell of it.
 
     Errors: SpeedrunError in one line, naming the nearest valid name, or the key of a bad value.
     """
     config = hydra_config.load(config_folder, sweep, overrides)
     _check_values(config)
     resolved = {
-        str(name): arms.resolve(config_folder, config, str(name), arm)
-        for name, arm in config["arms"].items()
+        name: arms.resolve(config_folder, config, name, arm)
+        for name, arm in grid.expand(config).items()
     }
-    judge = dict(config["judge"])
-    if "model" in judge:
-        judge["model"] = hydra_config.option(config_folder, "model", judge["model"])
-    resolved_tasks = task_table.resolve(config_folder.parent, config)
-    return {**resolved_tasks, "arms": resolved, "judge": judge}
+    config = {**config, "whole": config["name"], "arms": resolved}
+    if config["only"] is not None:
+        config = _cell(config)
+    judge, judging = _judge(config_folder, config["judge"])
+    used = {arm["model"]["name"] for arm in config["arms"].values()} | judging
+    config = {**config, "judge": judge, "models": _models(config_folder, config["models"], used)}
+    config = task_table.resolve(config_folder.parent, config)
+    _check_chain(config_folder.parent, config)
+    return {key: value for key, value in config.items() if key not in ("grid", "only")}
+
+
+def _cell(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a sweep cut down to a cell, whose products stand apart from the whole sweep's."""
+    name = f"{config['name']}-{files.digest_value(config['only'])[:6]}"
+    return {**config, "name": name, "arms": grid.pick(config["arms"], config["only"])}
+
+
+def _judge(config_folder: Path, judge: dict[str, Any]) -> tuple[dict[str, Any], set[str]]:
+    """Return the judge with what decides its model's replies, and that model's name."""
+    if "model" not in judge:
+        return judge, set()
+    model = arms.model_option(config_folder, judge["model"])
+    return {**judge, "model": specs.deciding(model)}, {model["name"]}
+
+
+def _models(config_folder: Path, changed: Any, used: set[str]) -> dict[str, dict[str, Any]]:
+    """Return what is operational of each model in use, ``models.<name>`` over its file."""
+    changed = checked.mapping(changed, "models")
+    checked.keys(changed, hydra_config.options(config_folder, "model"), "models")
+    found = {name: specs.operational(arms.model_option(config_folder, name)) for name in used}
+    for name, values in changed.items():
+        values = checked.mapping(values, f"models.{name}")
+        checked.keys(values, specs.OPERATIONAL_KEYS, f"models.{name}")
+        if name in found:
+            found[name] |= values
+    return {name: found[name] for name in sorted(found) if found[name]}
 
 
 def _check_values(config: dict[str, Any]) -> None:
     """Refuse, in one line that names the key, what no job could work with."""
     for section, key in COUNTS:
-        arms.check_count(config[section][key], f"{section}.{key}")
+        checked.count(config[section][key], f"{section}.{key}")
     for section, key in SHARES:
-        share = config[section][key]
-        if not isinstance(share, float) or not 0 < share < 1:
-            raise SpeedrunError(f"config: {section}.{key} must lie between 0 and 1, got {share!r}")
-    arms.check_scaffold(config["scaffold"], "scaffold")
-    if not isinstance(config["arms"], dict) or not config["arms"]:
-        raise SpeedrunError(f"config: arms must name at least one arm, got {config['arms']!r}")
+        checked.share(config[section][key], f"{section}.{key}")
+    checked.scaffold(config["scaffold"], "scaffold")
     _check_seeds(config["seeds"])
+    _check_budget(config["budget"])
     tasks = config["tasks"]
     if not tasks or not (isinstance(tasks, str) or _all_are(tasks, str)):
         raise SpeedrunError(
             "config: tasks must be one name, a list of names, or all (or an expression over the "
             f"task table), got {tasks!r}"
+        )
+
+
+def _check_budget(budget: Any) -> None:
+    budget = checked.mapping(budget, "budget")
+    checked.keys(budget, specs.BUDGET_SCOPES, "budget")
+    for scope, caps in budget.items():
+        caps = checked.mapping(caps, f"budget.{scope}")
+        checked.keys(caps, specs.BUDGET_UNITS, f"budget.{scope}")
+        for unit, cap in caps.items():
+            checked.amount(cap, f"budget.{scope}.{unit}")
+
+
+def _check_chain(repository: Path, config: dict[str, Any]) -> None:
+    """Refuse a cumulative arm over tasks of which one does not start where the last one ended."""
+    cumulative = [name for name, arm in config["arms"].items() if arm["mode"] == plan.CUMULATIVE]
+    broken = cumulative and task_table.first_break(repository, config)
+    if broken:
+        before, task = broken
+        raise SpeedrunError(
+            f"config: arm {cumulative[0]!r} is cumulative, but task {task} does not start where "
+            f"{before} ended: choose tasks without a gap between them"
         )
 
 
@@ -97,9 +153,13 @@ def _require_hint(repository: Path, task: str, level: str) -> None:
         raise SpeedrunError(f"hints: no level {level!r}{hydra_config.nearest(level, HINT_FILES)}")
     name = f"hints/{task}/{HINT_FILES[level]}"
     path = repository / name
-    if not path.is_file() or not path.read_text(encoding="utf-8").strip():
+    words = len(path.read_text(encoding="utf-8").split()) if path.is_file() else 0
+    fault = (
+        f"has {words} words of the {HINT_WORDS[level]} or more" if words else "is missing or empty"
+    )
+    if words < HINT_WORDS[level]:
         raise SpeedrunError(
-            f"hints: {level} of task {task} is missing or empty: write {name}, "
+            f"hints: {level} of task {task} {fault}: write {name}, "
             "or choose other hints for the arms"
         )
 

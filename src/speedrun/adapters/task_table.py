@@ -6,6 +6,8 @@ records. The tasks that the hardware cannot run faithfully are set apart with th
 
 from __future__ import annotations
 
+import functools
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,33 @@ def resolve(repository: Path, config: Config) -> Config:
 
 def registry_of(repository: Path, track: Config) -> registry.Registry | None:
     """Return a track's registry, None where its records lie in tracks/."""
-    return registry.load(repository / track["registry"]) if "registry" in track else None
+    if "registry" not in track:
+        return None
+    path = repository / track["registry"]
+    return _read(path, path.stat().st_mtime_ns) if path.is_file() else registry.load(path)
+
+
+@functools.cache
+def _read(path: Path, mtime_ns: int) -> registry.Registry:
+    """Read a registry once, until it changes: parsing it takes a third of a second."""
+    return registry.load(path)
+
+
+def first_break(repository: Path, config: Config) -> tuple[str, str] | None:
+    """Return the first two neighbours among the chosen tasks that are no chain, None if all are.
+
+    A task follows another when it starts at that one's target: at the same record, at a later
+    timing of it (r21c for r21), or at one that the registry tells apart by its PyTorch alone.
+    """
+    facts = registry_of(repository, config["track"])
+    same = {pair.task for pair in facts.transitions if pair.excluded} if facts else set()
+    number = {record.id: record.number for record in facts.records} if facts else {}
+    for before, after in itertools.pairwise(plan.tasks(config)):
+        ended, starts = before.target, after.start
+        retimed = facts and number[ended] == number[starts]
+        if not (ended == starts or retimed or f"{ended}-{starts}" in same):
+            return before.name, after.name
+    return None
 
 
 def _local_row(task: plan.Task) -> Row:
