@@ -14,8 +14,8 @@ from speedrun.cli.provenance import recorded
 from speedrun.files import SpeedrunError
 
 VERBS = (
-    *("corpus", "tokenize", "records", "task", "generate", "train", "analyze"),
-    *("similarity", "judge", "audit", "score", "report", "publish"),
+    *("corpus", "tokenize", "records", "task", "chain", "generate", "preflight", "train"),
+    *("analyze", "summarize", "similarity", "judge", "audit", "score", "report", "publish"),
 )
 
 

@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 import sweep_files
 import test_audit
-from speedrun import schema, trials
+from speedrun import files, schema, trials
 from speedrun.adapters import embedders
 from speedrun.schema import Outcome
 from speedrun.stages import audit, judge, report, score, similarity
-from speedrun.stages.report import figures, tables
+from speedrun.stages.report import figures, tables, text
 
 PNG = b"\x89PNG\r\n\x1a\n"
 
@@ -28,6 +28,11 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def scored(root: Path, arms: str = "") -> trials.Plan:
     """Run every scoring stage over the sample sweep; times are drawn, the rest is real."""
     plan = sweep_files.sweep(root, rounds=6)
+    score_all(plan, root)
+    return plan
+
+
+def score_all(plan: trials.Plan, root: Path) -> None:
     sweep, task = root / "sweep", "r01-r02"
     paths = [
         sweep / stage / "nano" / f"{task}.json"
@@ -38,7 +43,6 @@ def scored(root: Path, arms: str = "") -> trials.Plan:
     similarity.measure_task(plan, task, embedders.make(plan.embedder, root), 12, paths[1])
     judge.judge_task(plan, task, judge.recorded_judge(Path("absent/replies")), paths[2])
     score.score_task(plan, task, *paths)
-    return plan
 
 
 @pytest.fixture(scope="module")
@@ -193,7 +197,7 @@ def test_the_closing_table_is_aligned_and_whole(built: tuple[trials.Plan, Path])
 
 
 def test_numbers_are_short_and_never_minus_zero() -> None:
-    shown = [tables.short(value) for value in (None, 0.0, -0.001, 0.456, -1.2)]
+    shown = [text.short(value) for value in (None, 0.0, -0.001, 0.456, -1.2)]
     assert shown == ["-", "0.00", "0.00", "0.46", "-1.20"]
     row = {"a": None, "b": True, "c": 1 / 3, "d": 7, "e": 'x,"y'}
     assert tables.to_csv("abcde", [row]) == 'a,b,c,d,e\n,true,0.333333,7,"x,""y"\n'
@@ -320,3 +324,56 @@ def test_curves_and_page_are_on_the_tracks_clock(tmp_path: Path) -> None:
     last = next(row for row in rows(tmp_path / "out" / "curves.csv") if row["step"] == "100")
     assert float(last["time_s"]) == pytest.approx(int(last["train_time_ms"]) / 1000)
     assert "scored on the train time." in (tmp_path / "out" / "index.html").read_text()
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[trials.Plan, Path]:
+    """The sample sweep in cumulative mode, whose last arm's chain had ended before."""
+    root = tmp_path_factory.mktemp("ended")
+    plan = sweep_files.sweep(root, rounds=6)
+    values = [dataclasses.replace(trial, mode="cumulative") for trial in plan.trials]
+    plan = dataclasses.replace(plan, trials=values)
+    folder = Path(plan.trials[3].folder)
+    link = trials.Link("x", None, True, "the chain ended at <r00-r01>")
+    files.write_json(folder / "start/chain.json", link.to_json())
+    skipped = sweep_files.analysis(
+        Outcome.NOT_ATTEMPTED, None, device_seconds=0.0, reason=link.reason
+    )
+    for number in range(1, 4):
+        schema.save(folder / f"node_{number}" / "analysis.json", skipped)
+    score_all(plan, root)
+    report.build(plan, root / "sweep", root / "sweep" / "report")
+    return plan, root / "sweep" / "report"
+
+
+def test_what_was_not_attempted_is_no_failure(ended: tuple[trials.Plan, Path]) -> None:
+    nodes = [row for row in rows(ended[1] / "nodes.csv") if row["arm"] == "tuner"]
+    assert {row["outcome"] for row in nodes} == {"not_attempted"}
+    kinds, counts = tables.failures(nodes)
+    assert kinds == [] and counts == [{"arm": "tuner", "not_attempted": 3}]
+    arms = {row["arm"]: row for row in rows(ended[1] / "arms.csv") if row["task"] == "r01-r02"}
+    assert [arms[name]["n_not_attempted"] for name in ("tuner", "null")] == ["1", "0"]
+    page = (ended[1] / "index.html").read_text()
+    assert "tuner: 3 nodes not attempted, because the chain had ended" in page
+    how = page.split("<h2>How nodes ended</h2>")[1].split("</table>")[0]
+    assert "not attempted" not in how
+
+
+def test_a_cumulative_sweep_shows_both_scores(ended: tuple[trials.Plan, Path]) -> None:
+    scores = {row["arm"]: row for row in rows(ended[1] / "scores.csv")}
+    assert scores["oracle"]["fsr_own_start"] == scores["oracle"]["fsr"]
+    assert scores["tuner"]["fsr_own_start"] == "0"
+    assert scores["tuner"]["own_start_reason"] == "the chain ended at <r00-r01>"
+    arms = {row["arm"]: row for row in rows(ended[1] / "arms.csv") if row["task"] == "r01-r02"}
+    assert arms["replay"]["fsr_own_start"] == arms["replay"]["fsr"]
+    page = (ended[1] / "index.html").read_text()
+    assert page.count("<th>own start</th>") == 2
+    assert "0.00 (the chain ended at &lt;r00-r01&gt;)" in page
+    head, *_ = report.text_table(ended[0], ended[1].parent).splitlines()
+    assert head.split()[-2:] == ["own", "start"]
+
+
+def test_a_sweep_without_chains_shows_no_empty_columns(built: tuple[trials.Plan, Path]) -> None:
+    assert "own start" not in (built[1] / "index.html").read_text()
+    assert "own start" not in report.text_table(built[0], built[1].parent)
+    assert {row["fsr_own_start"] for row in rows(built[1] / "scores.csv")} == {""}

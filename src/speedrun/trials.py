@@ -12,12 +12,15 @@ from typing import Any
 
 from speedrun import files, schema
 
+START = "start"  # the folder in a cumulative trial of what it starts from
+LINK, ANALYSIS = "chain.json", "analysis.json"
+
 # columns of scores.csv, one row a trial
 SCORE_COLUMNS = (
     "task", "arm", "coder", "model", "scaffold", "hints", "seed", "nodes", "outcome", "fsr",
     "fsr_audited", "fsr_low", "fsr_high", "similarity", "judge", "tokens", "cost_usd",
     "device_seconds", "verdict", "equivalent_to_1", "equivalent_to_0", "reason", "measurable",
-    "measurable_reason",
+    "measurable_reason", "mode", "fsr_own_start", "own_start_reason",
 )  # fmt: skip
 
 
@@ -63,6 +66,7 @@ class TrialPlan:
     mode: str
     seed: int
     n_nodes: int
+    start_from: str = ""  # cumulative: the folder of the trial whose best solution it starts from
 
     @property
     def label(self) -> str:
@@ -130,6 +134,29 @@ class Node:
         return self.folder / "solution"
 
 
+@dataclass(frozen=True)
+class Link:
+    """start/chain.json of a cumulative trial, where ``source`` is called ``from``."""
+
+    source: str  # the folder of the trial of the task before
+    node: int | None  # its winner; None where the chain ended
+    ended: bool
+    reason: str  # why the chain ended, or which run the start comes from
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the file's content."""
+        values = {"node": self.node, "ended": self.ended, "reason": self.reason}
+        return {"from": self.source, **values}
+
+
+def name(folder: Path) -> str:
+    """Return a trial's stable name, <track>/<task>/<arm>-<digest>/s<seed>, from its folder.
+
+    Of any other folder of results/ the last four names, which tell a reference run from all else.
+    """
+    return "/".join(folder.parts[-4:])
+
+
 def load(path: Path) -> Plan:
     """Read plan.json."""
     return schema.load(Plan, path)
@@ -140,11 +167,37 @@ def nodes(trial: TrialPlan) -> list[Node]:
 
     A node without analysis.json is an error: the sweep is not finished.
     """
-    folders = [Path(trial.folder) / f"node_{i}" for i in range(1, trial.n_nodes + 1)]
+    return nodes_in(Path(trial.folder), trial.n_nodes)
+
+
+def nodes_in(trial: Path, n_nodes: int) -> list[Node]:
+    """Return the finished nodes of a trial's folder; ``nodes`` says which they are."""
+    folders = [trial / f"node_{i}" for i in range(1, n_nodes + 1)]
     return [
         Node(i, folder, schema.load(schema.Analysis, folder / "analysis.json"))
         for i, folder in enumerate(folders, start=1)
     ]
+
+
+def link(start: Path) -> Link | None:
+    """Return what a trial with the folder ``start`` starts from; None: the human's start record.
+
+    Errors: SpeedrunError for a broken chain.json.
+    """
+    path = start / LINK
+    if not path.is_file():
+        return None
+    values = files.read_json(path)
+    try:
+        return Link(values["from"], values["node"], values["ended"], values["reason"])
+    except (KeyError, TypeError) as error:
+        raise files.SpeedrunError(f"{path} is no link of a chain: delete it, run again") from error
+
+
+def own_start(start: Path) -> Path | None:
+    """Return analysis.json of the solution that a trial starts from, None where there is none."""
+    found = link(start)
+    return None if found is None or found.ended else start / ANALYSIS
 
 
 def winner(candidates: list[Node]) -> Node | None:

@@ -2,7 +2,8 @@
 ANALYZE = (
     "speedrun analyze --track {params.track:q}"
     + optional_words("targets")
-    + f" --shards {SHARDS} --folder "
+    + f" --shards {SHARDS}"
+    " --operation {OPERATION} --folder "
 )
 
 
@@ -11,19 +12,24 @@ rule analyze:
         **optional_inputs("targets"),
         exit=f"{NODE}/run/exit.json",
         parent=f"{NODE}/parent.json",
+        root=root_analysis,
     output:
         analysis=f"{NODE}/analysis.json",
         summary=f"{NODE}/summary.md",
         record=f"{NODE}/analyze.record.json",
     log:
         node_log("analyze"),
+    priority: 1  # before a training that could take its core: the next generation waits for it
     params:
         track=lambda wildcards: as_json(specs.track(CONFIG)),
+        start=lambda wildcards: shlex.join(start_words(wildcards)),
         version=versions.ANALYZE,
     message:
         "analyze {wildcards.task} {wildcards.arm} s{wildcards.seed} node {wildcards.node}"
     shell:
-        ANALYZE + in_shell(NODE) + " 2>&1 | tee {log}"
+        ANALYZE
+        + in_shell(NODE)
+        + " --root-analysis {input.root} {params.start} 2>&1 | tee {log}"
 
 
 rule analyze_reference:
@@ -53,3 +59,9 @@ rule references:
             for folders in PLAN["references"].values()
             for folder in folders
         ],
+
+
+# A target: every trial's nodes and nothing that compares them, for a cell of a large sweep.
+rule trials:
+    input:
+        [f"{folder}/analysis.json" for trial in TRIALS for folder in nodes_of(trial)],

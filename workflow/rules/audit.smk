@@ -2,6 +2,8 @@
 # On the CPU clock a lane has a core and nothing may run beside a timed block but its own lanes; on
 # any other there is one lane, which takes what a run takes.
 LANES = CONFIG["audit"]["lanes"] if CONFIG["track"]["clock"] == "cpu" else 1
+# There no model is asked meanwhile either: a question takes a second of CPU at its start.
+ALONE = CONFIG["track"]["clock"] == "cpu" and workflow.local_exec
 
 
 rule audit:
@@ -19,6 +21,8 @@ rule audit:
     threads: LANES * CONFIG["hardware"]["threads"]
     resources:
         **specs.gpu(CONFIG),
+        device=LANES,
+        waiting=scheduling.PLACES_MOST if ALONE else 0,
         mem_mb=CONFIG["hardware"]["memory_mb"] * LANES,
         runtime=lambda wildcards: plan.audit_minutes(CONFIG, wildcards.task, LANES),
     params:
@@ -29,7 +33,7 @@ rule audit:
     shell:
         "speedrun audit --plan {input.plan} --task {wildcards.task} --out {output.product}"
         f" --shards results/shards/{CORPUS} --store store/retimings"
-        " --spec {params.spec:q} --lanes "
+        " --operation {OPERATION} --spec {params.spec:q} --lanes "
         + ("{threads}" if CONFIG["track"]["clock"] == "cpu" else "1")
         + optional_words("manifest")
         + " 2>&1 | tee {log}"

@@ -1,5 +1,9 @@
 # What each rule reads, where a pattern is not enough.
+from speedrun.adapters import retrieval, scheduling
+
 SHARDS = f"results/shards/{CORPUS}"
+DRAFT = f"{NODE}/draft"  # of a node with a preflight: its coder's first answer
+START = f"{TRIAL}/start"  # of a cumulative trial: what it starts from
 
 
 def text_files(wildcards):
@@ -49,7 +53,65 @@ def earlier_analyses(wildcards):
     trial = trial_of(wildcards)
     scaffold = search.scaffold(trial.arm["scaffold"])
     earlier = search.earlier_nodes(scaffold, int(wildcards.node))
-    return [f"{trial.folder}/node_{node}/analysis.json" for node in earlier]
+    seen = ["analysis.json", *(["digest_model.md"] if "summary" in trial.arm else [])]
+    return [f"{trial.folder}/node_{node}/{name}" for node in earlier for name in seen]
+
+
+def own_start(wildcards):
+    """Of a cumulative trial: the link to the trial of the task before."""
+    trial = trial_of(wildcards)
+    return [f"{trial.folder}/start/chain.json"] if trial.start_from else []
+
+
+def chain_source(wildcards):
+    """The trial of the task before, and its own link: the chain may have ended there."""
+    before = FOLDERS[trial_of(wildcards).start_from]
+    link = [f"{before.folder}/start/chain.json"] if before.start_from else []
+    return [*(f"{node}/analysis.json" for node in nodes_of(before)), *link]
+
+
+def arm_documents(wildcards):
+    """The documents that an arm's prompts are made from: an edited one is read again."""
+    arm = trial_of(wildcards).arm
+    folder = REPOSITORY / arm["retrieval"]["folder"] if "retrieval" in arm else None
+    named = [REPOSITORY / path for path in arm.get("knowledge", [])]
+    return [
+        str(path) for path in named + (retrieval.documents(folder) if folder else [])
+    ]
+
+
+def checked_draft(wildcards):
+    arm = trial_of(wildcards).arm
+    return [f"{DRAFT}/preflight.json"] if "preflight" in arm else []
+
+
+def preflight_s(wildcards):
+    return trial_of(wildcards).arm["preflight"]["timeout_s"]
+
+
+def asking(wildcards):
+    return scheduling.asking(CONFIG, trial_of(wildcards).arm)
+
+
+def start_words(wildcards):
+    start = own_start(wildcards)
+    return ["--start", str(Path(start[0]).parent)] if start else []
+
+
+def more_words(wildcards, rule):
+    """The words of generate's and draft's shell line that only some arms have."""
+    words = start_words(wildcards)
+    if oracle_target(wildcards):
+        words += [
+            "--private",
+            f"results/tasks/{wildcards.track}/{wildcards.task}/private",
+        ]
+    if checked_draft(wildcards):
+        option = "--draft" if rule == "generate" else "--out"
+        words += [option, DRAFT.format(**dict(wildcards))]
+    if arm_documents(wildcards):
+        words += ["--repository", str(REPOSITORY)]
+    return shlex.join(words)
 
 
 def root_analysis(wildcards):

@@ -17,4 +17,5 @@ rule judge:
     shell:
         "speedrun judge --plan {input.plan} --task {wildcards.task} --out {output.product}"
         f" --replies {REPOSITORY / 'replies' / 'judge'}"
+        " --operation {OPERATION}"
         " 2>&1 | tee {log}"

@@ -23,6 +23,7 @@ rule train:
     threads: CONFIG["hardware"]["threads"]
     resources:
         **specs.gpu(CONFIG),
+        device=1,
         mem_mb=CONFIG["hardware"]["memory_mb"],
         runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
     params:
@@ -52,6 +53,7 @@ rule train_reference:
     threads: CONFIG["hardware"]["threads"]
     resources:
         **specs.gpu(CONFIG),
+        device=1,
         mem_mb=CONFIG["hardware"]["memory_mb"],
         runtime=CONFIG["hardware"]["timeout_s"] // 60 + 5,
     params:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TextIO
 
 from speedrun.files import SpeedrunError
 
+# What a verb prints as it stops at a cap (adapters/ledger.py).
+BUDGET = re.compile(r"speedrun \w+: (budget\.\w+\.\w+) = .* is used up")
 _held: list[TextIO] = []  # kept open: the lock lives as long as the process
 
 
@@ -51,6 +54,21 @@ def _take(file: TextIO, kind: int) -> None:
 def made_since(started_s: float, *paths: Path) -> bool:
     """Return whether one of the files is newer than ``started_s`` (epoch seconds)."""
     return any(path.is_file() and path.stat().st_mtime >= started_s for path in paths)
+
+
+def budget_lines(logs: Path, since_s: float) -> list[str]:
+    """Return what jobs since ``since_s`` (epoch seconds) said of a cap, one line a cap.
+
+    A job's log holds what it printed; where several jobs met the cap, how many is said.
+    """
+    said: dict[str, list[str]] = {}
+    recent = (path for path in sorted(logs.rglob("*.log")) if path.stat().st_mtime >= since_s)
+    for path in recent:
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+            if found := BUDGET.match(line):
+                said.setdefault(found[1], []).append(line)
+    more = {cap: f" ({len(lines)} jobs stopped there)" for cap, lines in said.items()}
+    return [lines[-1] + (more[cap] if len(lines) > 1 else "") for cap, lines in said.items()]
 
 
 def prepare_jobs() -> None:

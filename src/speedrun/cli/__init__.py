@@ -10,7 +10,18 @@ import sys
 from collections.abc import Sequence
 
 from speedrun import __version__
-from speedrun.cli import data, hardware, node, records, references, sweep
+from speedrun.cli import (
+    between,
+    data,
+    generate,
+    hardware,
+    node,
+    plan,
+    records,
+    references,
+    sweep,
+    transcript,
+)
 from speedrun.files import SpeedrunError
 
 
@@ -19,7 +30,18 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="speedrun", description=__doc__)
     top.add_argument("--version", action="version", version=__version__)
     verbs = top.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for group in (data, records, node, sweep, references, hardware):
+    for group in (
+        data,
+        records,
+        generate,
+        node,
+        between,
+        sweep,
+        references,
+        hardware,
+        plan,
+        transcript,
+    ):
         group.add_verbs(verbs)
     return top
 

@@ -10,11 +10,14 @@ import time
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speedrun import files, schema, specs, trials
 from speedrun.cli.node import hidden_paths
 from speedrun.runner import gpu, shards
+
+if TYPE_CHECKING:
+    from speedrun.adapters.device_hours import DeviceHours
 
 STORE = Path("store/retimings")
 SPARE_SETS = 1  # set 0 is the search's; re-runs are probed with contexts it has never shown
@@ -98,6 +101,23 @@ class Counted:
         """Train and analyse once, as the bench does."""
         self.folders.append(out)
         return self.bench.run(solution, entry, out, seed, cpu)
+
+
+@dataclass(frozen=True)
+class Charged:
+    """A bench whose runs are held against a sweep's cap before, and written down after."""
+
+    bench: Bench
+    hours: DeviceHours
+
+    def run(
+        self, solution: Path, entry: str, out: Path, seed: int, cpu: int | None
+    ) -> tuple[schema.RunExit, schema.Analysis]:
+        """Train and analyse once, as the bench does. Errors: BudgetExceeded before the run."""
+        with self.hours.reserved(out):
+            ended, analysis = self.bench.run(solution, entry, out, seed, cpu)
+        self.hours.settle(out, analysis.device_seconds, max(1, len(analysis.gpus)))
+        return ended, analysis
 
 
 def run(given: argparse.Namespace) -> None:

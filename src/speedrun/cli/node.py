@@ -1,118 +1,59 @@
-"""Verbs that make one node: generate, train, analyze.
+"""Verbs that run one node: train, preflight, analyze.
 
-The imports of ``train`` stay within the standard library: it must run on a bare GPU node.
+The imports of ``train`` and ``preflight`` stay within the standard library: they must run on a bare
+GPU node.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+from pathlib import Path
 from typing import Any
 
-from speedrun import files, plan, schema
+from speedrun import files, plan, schema, trials
 from speedrun.cli import options
 from speedrun.cli.options import json_value, path, required
-from speedrun.cli.provenance import Draft, recorded
+from speedrun.cli.provenance import recorded
 
 
 def add_verbs(verbs: Any) -> None:
     """Declare this module's verbs."""
-    _add_generate(options.verb(verbs, "generate", run_generate, "ask the coder for one node"))
     train = options.verb(verbs, "train", run_train, "run one solution in the sandbox, timed")
+    _add_run(train, "the node's folder; writes FOLDER/run")
+    train.add_argument("--solution", type=path, help="the source folder; FOLDER/solution if absent")
+    train.add_argument("--parent", type=path, help="parent.json: says when there is nothing to run")
+    preflight = options.verb(verbs, "preflight", run_preflight, "try a draft before its full run")
+    _add_run(preflight, "the draft's folder; writes FOLDER/preflight.json and FOLDER/run")
+    required(preflight, timeout_s=(float, "of the short run, in seconds"))
+    _add_analyze(options.verb(verbs, "analyze", run_analyze, "understand one run"))
+
+
+def _add_run(parser: argparse.ArgumentParser, folder: str) -> None:
     required(
-        train,
+        parser,
         entry=(str, "the file that is run"),
         shards=(path, "results/shards/CORPUS"),
         spec=(json_value, "TrainSpec as JSON"),
-        folder=(path, "the node's folder; writes FOLDER/run"),
+        folder=(path, folder),
     )
-    train.add_argument("--probes", type=path, help="contexts.npy of a probe set, if it has any")
-    train.add_argument("--manifest", type=path, help="manifest.json of a corpus made from packages")
-    train.add_argument("--solution", type=path, help="the source folder; FOLDER/solution if absent")
-    train.add_argument("--parent", type=path, help="parent.json: says when there is nothing to run")
-    analyze = options.verb(verbs, "analyze", run_analyze, "understand one run")
+    parser.add_argument("--probes", type=path, help="contexts.npy of a probe set, if it has any")
+    parser.add_argument("--manifest", type=path, help="manifest.json of a corpus made of packages")
+
+
+def _add_analyze(parser: argparse.ArgumentParser) -> None:
     required(
-        analyze,
+        parser,
         track=(json_value, "TrackSpec as JSON"),
         shards=(path, "results/shards/CORPUS"),
         folder=(path, "the node's folder; reads FOLDER/run and, if there, FOLDER/parent.json"),
     )
-    analyze.add_argument("--targets", type=path, help="targets.npy of a probe set, if it has any")
-
-
-def _add_generate(parser: argparse.ArgumentParser) -> None:
-    required(
-        parser,
-        public=(path, "results/tasks/TRACK/TASK/public"),
-        trial=(path, "the trial's folder"),
-        node=(int, "the node's number, from 1"),
-        root_analysis=(path, "analysis.json of a reference run of the start record"),
-        arm=(json_value, "the arm: coder, scaffold, hints, model, mode"),
-    )
-    parser.add_argument("--seed", type=int, default=0, help="the trial's seed")
-    parser.add_argument("--replies", type=path, default=path("replies/coder"), help="recordings")
-    parser.add_argument("--private", type=path, help="the private folder, for the oracle alone")
-    parser.add_argument("--print-prompt", action="store_true", help="show the prompt, ask nobody")
+    parser.add_argument("--targets", type=path, help="targets.npy of a probe set, if it has any")
     parser.add_argument(
-        "--reply", type=path, help="with --print-prompt: an unreadable reply, to show the re-ask"
+        "--root-analysis", type=path, help="analysis.json of the start record, to compare with"
     )
-
-
-def run_generate(given: argparse.Namespace) -> None:
-    """Make one node's solution, or print what it would be asked."""
-    from speedrun import search
-    from speedrun.adapters.coders import make_coder
-    from speedrun.stages import generate
-
-    arm = given.arm
-    inputs = generate.NodeInputs(
-        public=given.public,
-        trial=given.trial,
-        node=given.node,
-        scaffold=search.scaffold(arm["scaffold"]),
-        root_analysis=given.root_analysis,
-        seed=given.seed,
-        hints=arm["hints"],
-    )
-    if given.print_prompt:
-        reply = given.reply.read_text(encoding="utf-8") if given.reply else None
-        print(generate.print_prompt(inputs, reply))
-        return
-    coder = make_coder(arm["coder"], given.private, given.replies)
-    out = given.trial / f"node_{given.node}"
-    with recorded("generate", out / "generate.record.json") as record:
-        record.read(given.public / "task.json", given.root_analysis)
-        parent = generate.generate(inputs, coder, out)
-        _describe_node(record, given, parent)
-        _count_calls(record, out / "calls.jsonl")
-
-
-def _describe_node(record: Draft, given: argparse.Namespace, parent: schema.Parent) -> None:
-    arm = given.arm
-    record.params = {
-        "arm": given.trial.parent.name,
-        "coder": arm["coder"]["name"],
-        "scaffold": arm["scaffold"]["name"],
-        "hints": "+".join(arm["hints"]) or "none",
-        "model": arm["model"]["name"],
-        "seed": given.seed,
-        "parent": parent.parent,
-        "action": parent.action,
-        "generation": parent.generation,
-        **{f"note.{name}": value for name, value in parent.notes.items()},
-    }
-    record.measured(lines_added=parent.lines_added, lines_removed=parent.lines_removed)
-    record.artifacts = ["solution", "prompt.md", "replies", "parent.json", "calls.jsonl"]
-
-
-def _count_calls(record: Draft, calls: Any) -> None:
-    """Sum tokens and cost over the node's calls; one unknown makes the sum unknown."""
-    import json
-
-    lines = [json.loads(line) for line in calls.read_text(encoding="utf-8").splitlines()]
-    tokens = [line[name] for line in lines for name in ("tokens_in", "tokens_out")]
-    costs = [line["cost_usd"] for line in lines]
-    record.tokens = None if None in tokens else sum(tokens)
-    record.cost_usd = None if None in costs else sum(costs)
+    parser.add_argument("--start", type=path, help="cumulative: the trial's start/, instead of it")
+    parser.add_argument("--operation", type=json_value, default={}, help=options.OPERATION)
 
 
 def run_train(given: argparse.Namespace) -> None:
@@ -120,8 +61,6 @@ def run_train(given: argparse.Namespace) -> None:
     from speedrun.stages import train
 
     parent = schema.load(schema.Parent, given.parent) if given.parent else None
-    hidden = hidden_paths(given.manifest) if given.manifest else []
-    spec = schema.from_dict(schema.TrainSpec, {**given.spec, "hidden": hidden})
     with recorded("train", given.folder / "train.record.json") as record:
         ended = train.train(
             solution=given.solution or given.folder / "solution",
@@ -129,7 +68,7 @@ def run_train(given: argparse.Namespace) -> None:
             data=given.shards / "public",
             probes=given.probes,
             out=given.folder / "run",
-            spec=spec,
+            spec=_train_spec(given),
             seed=plan.run_seed(str(given.folder)),
             not_run=f"{parent.outcome}: {parent.reason}" if parent and parent.outcome else "",
         )
@@ -143,12 +82,43 @@ def run_train(given: argparse.Namespace) -> None:
         record.artifacts = ["run/log.jsonl", "run/exit.json"]
 
 
+def _train_spec(given: argparse.Namespace) -> schema.TrainSpec:
+    hidden = hidden_paths(given.manifest) if given.manifest else []
+    return schema.from_dict(schema.TrainSpec, {**given.spec, "hidden": hidden})
+
+
 def hidden_paths(manifest: Any) -> list[str]:
     """Return the installed folders that the sandbox must not show: the corpus's own sources."""
     from speedrun.stages import corpus
 
     found: list[str] = corpus.hidden_paths(manifest)
     return found
+
+
+def run_preflight(given: argparse.Namespace) -> None:
+    """Parse a draft and run it for a short time; what is wrong with it is data, not an error."""
+    from speedrun.stages import analyze, preflight, train
+
+    whole = _train_spec(given)
+    spec = dataclasses.replace(whole, timeout_s=min(given.timeout_s, whole.timeout_s))
+
+    def run(out: Path) -> schema.RunExit:
+        return train.train(
+            solution=given.folder / "solution",
+            entry=given.entry,
+            data=given.shards / "public",
+            probes=given.probes,
+            out=out,
+            spec=spec,
+            seed=plan.run_seed(str(given.folder)),
+        )
+
+    with recorded("preflight", given.folder / "preflight.record.json") as record:
+        own = not spec.python
+        checked = preflight.preflight(given.folder, run, analyze.error_lines, parses_alike=own)
+        record.params = {"passed": checked.passed, "reason": checked.reason}
+        record.measured(device_seconds=checked.device_seconds)
+        record.artifacts = [preflight.RESULT, "run/log.jsonl", "run/exit.json"]
 
 
 def run_analyze(given: argparse.Namespace) -> None:
@@ -160,7 +130,8 @@ def run_analyze(given: argparse.Namespace) -> None:
         raise files.SpeedrunError(f"track {track.name} has probes: say where --targets are")
     vocabulary = files.read_json(given.shards / "meta.json")["vocab_size"]
     with recorded("analyze", given.folder / "analyze.record.json") as record:
-        result = analyze_node(given.folder, track, given.targets, vocabulary)
+        root = trials.own_start(given.start) if given.start else given.root_analysis
+        result = analyze_node(given.folder, track, given.targets, vocabulary, root)
         record.params = {"outcome": str(result.outcome), "reason": result.reason}
         record.measured(
             val_loss=result.val_loss,
@@ -169,3 +140,16 @@ def run_analyze(given: argparse.Namespace) -> None:
             probe_difference=result.probes.difference if result.probes else None,
         )
         record.artifacts = ["analysis.json", "summary.md"]
+    settle_device_hours(given, result)
+
+
+def settle_device_hours(given: argparse.Namespace, result: schema.Analysis) -> None:
+    """Write down in the ledger what the run cost its trial, or a reference run its own folder."""
+    if not given.operation:
+        return
+    from speedrun.adapters.device_hours import DeviceHours
+
+    node = (given.folder / "parent.json").is_file()
+    owner = trials.name(given.folder.parent if node else given.folder)
+    hours = DeviceHours(given.operation, owner)
+    hours.settle(given.folder, result.device_seconds, max(1, len(result.gpus)))

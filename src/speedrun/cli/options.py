@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+OPERATION = "sweep, caps and how to reach the models, as JSON: decides no result"
+
 
 def verb(
     verbs: Any, name: str, run: Callable[[argparse.Namespace], None], help_text: str

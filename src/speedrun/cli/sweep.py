@@ -36,6 +36,9 @@ def add_verbs(verbs: Any) -> None:
             out=(path, "the product, results/SWEEP/STAGE/TRACK/TASK.json"),
         )
     added["judge"].add_argument("--replies", type=path, default=path("replies/judge"))
+    added["judge"].add_argument(
+        "--operation", type=json_value, default={}, help="caps and how to reach the model, as JSON"
+    )
     _add_audit(added["audit"])
     added["score"].add_argument(
         "--frozen", type=path, help="tracks/TRACK/measurable/HARDWARE.yaml, if there is one"
@@ -56,6 +59,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--manifest", type=path, help="manifest.json of a corpus made of packages")
     parser.add_argument("--store", type=path, default=STORE / "retimings", help="finished re-runs")
     parser.add_argument("--lanes", type=int, help="rounds side by side; the plan's if absent")
+    parser.add_argument("--operation", type=json_value, default={}, help=options.OPERATION)
 
 
 def product_record(stage: str, out: Path) -> Path:
@@ -83,26 +87,41 @@ def run_judge(given: argparse.Namespace) -> None:
 
     plan = trials.load(given.plan)
     with recorded("judge", product_record("judge", given.out)) as record:
-        result = judge.judge_task(plan, given.task, make_judge(plan, given.replies), given.out)
+        asked = make_judge(plan, given.replies, given.operation, given.task)
+        result = judge.judge_task(plan, given.task, asked, given.out)
         _describe(record, given, {"judge": plan.judge["name"]})
         _per_trial(record, result, "score")
 
 
-def make_judge(plan: trials.Plan, replies: Path) -> Judge:
-    """Return the judge that config/judge names: recorded replies, or a model."""
+def make_judge(
+    plan: trials.Plan, replies: Path, operation: dict[str, Any] | None = None, task: str = ""
+) -> Judge:
+    """Return the judge that config/judge names: recorded replies, or a model.
+
+    What the judge spends counts for the sweep, under an owner of its own, and for no trial's cap.
+    """
     from speedrun.stages import judge
 
     if plan.judge["kind"] == "recorded":
         return judge.recorded_judge(replies / plan.track.name)
     from speedrun.adapters import models
 
-    model = plan.judge["model"]
-    return judge.model_judge(models.make(model), STORE, str(model["model"]))
+    config, given = plan.judge["model"], operation or {}
+    budget = {"sweep": given.get("budget", {}).get("sweep")}
+    owner = f"judge/{plan.track.name}/{task}"
+    model = models.open_model(config, {**given, "budget": budget}, owner, STORE)
+    key = models.CallKey(0, 0, 0, "judge")
+    return judge.model_judge(
+        lambda prompt: model.ask([{"role": "user", "content": prompt}], key),
+        STORE,
+        str(config["model"]),
+    )
 
 
 def run_audit(given: argparse.Namespace) -> None:
-    """Re-time the task's winners in one interleaved block."""
-    from speedrun.cli.measure import Bench
+    """Re-time the task's winners in one interleaved block, at the sweep's expense."""
+    from speedrun.adapters.device_hours import DeviceHours
+    from speedrun.cli.measure import Bench, Charged
     from speedrun.stages import audit
 
     plan = trials.load(given.plan)
@@ -111,12 +130,19 @@ def run_audit(given: argparse.Namespace) -> None:
     if given.lanes:  # fewer cores than the plan has lanes: the same rounds, fewer at a time
         plan = dataclasses.replace(plan, audit=dataclasses.replace(plan.audit, lanes=given.lanes))
     bench = Bench(given.shards, given.manifest, given.spec, plan.track)
+    hours = DeviceHours(_for_the_sweep(given.operation), f"audit/{plan.track.name}/{given.task}")
     with recorded("audit", product_record("audit", given.out)) as record:
         result = audit.audit_task(
-            plan, given.task, bench.run, given.store, given.out, bench.digest, _say
+            plan, given.task, Charged(bench, hours).run, given.store, given.out, bench.digest, _say
         )
         _describe(record, given, dict(schema.to_dict(plan.audit)))
         _per_trial(record, result, "fsr_audited")
+
+
+def _for_the_sweep(operation: dict[str, Any]) -> dict[str, Any]:
+    """Return what counts for the sweep's cap and for no trial's."""
+    budget = {"sweep": operation.get("budget", {}).get("sweep")}
+    return {**operation, "budget": budget} if operation else {}
 
 
 def _say(line: str) -> None:

@@ -6,6 +6,11 @@ re-timings. A trial without a winner scores 0 in both. A winner whose audit fail
 audited 0 without an interval; one that is not confirmed keeps its measured value beside the
 verdict. Neither is clipped: a winner slower than the start is below 0.
 
+In cumulative mode ``fsr`` still is against the human's start, so that it compares with all other
+arms; ``fsr_own_start`` puts the time of the trial's own start in its place. That is the search run
+of a winner, the fastest of several, and so a little too fast. Where the chain had ended, both are 0
+and the reason says where it did.
+
 Every row says whether its task is measurable here (measurable.py): by the frozen list of this
 hardware where one holds the task, else by this sweep's own runs of the two records.
 """
@@ -29,7 +34,12 @@ PROGRESS = (
     Outcome.TIMEOUT,
     Outcome.CANDIDATE_ERROR,
     Outcome.REFUSED,
+    Outcome.NOT_ATTEMPTED,
 )
+# of a node: what the coder cost, its draft among it, and the summary of the run
+CALLS = ("calls.jsonl", "digest_model.calls.jsonl")
+PREFLIGHT = "draft/preflight.json"
+CUMULATIVE = "cumulative"  # the mode of trials that start from their own best solution
 
 
 def score_task(
@@ -136,11 +146,13 @@ def score_trial(
         "model": trial.model,
         "scaffold": trial.scaffold,
         "hints": trial.hints,
+        "mode": trial.mode,
         "seed": trial.seed,
         "nodes": len(nodes),
         "winner": winner.number if winner else None,
         "outcome": str(trial_outcome(nodes, winner)),
         "fsr": search_fsr(winner, t_start, t_target),
+        **own_start_fsr(trial, winner, t_start, t_target),
         **_audited(audit),
         "similarity": similarity["recovered_l2"],
         "judge": judge["score"],
@@ -154,6 +166,44 @@ def search_fsr(winner: trials.Node | None, t_start: float, t_target: float) -> f
     if winner is None or winner.analysis.time_s is None:
         return 0.0
     return stats.fsr(t_start, winner.analysis.time_s, t_target)
+
+
+def own_start_fsr(
+    trial: trials.TrialPlan, winner: trials.Node | None, t_start: float, t_target: float
+) -> dict[str, Any]:
+    """Return ``fsr_own_start`` of a cumulative trial and why it is not a plain number.
+
+    None where the trial has no start of its own, or one that leaves nothing to gain here.
+    """
+    if trial.mode != CUMULATIVE:
+        return _own(None, "")
+    start = Path(trial.folder) / trials.START
+    link = trials.link(start)
+    if link is None:
+        return _own(search_fsr(winner, t_start, t_target), "the first of its chain: human's start")
+    if link.ended:
+        return _own(0.0, link.reason)
+    return _against_own(schema.load(schema.Analysis, start / trials.ANALYSIS), winner, t_target)
+
+
+def _own(fsr: float | None, reason: str) -> dict[str, Any]:
+    return {"fsr_own_start": fsr, "own_start_reason": reason}
+
+
+def _against_own(
+    own: schema.Analysis, winner: trials.Node | None, t_target: float
+) -> dict[str, Any]:
+    if own.time_s is None or own.time_s <= t_target:
+        took = f"its own start took {own.time_s or 0:.2f} s, the target {t_target:.2f} s"
+        return _own(None, f"{took}: nothing is left to gain")
+    if winner and _setting(own) != _setting(winner.analysis):
+        return _own(None, f"its own start ran with {_setting(own)}: not comparable")
+    return _own(search_fsr(winner, own.time_s, t_target), "")
+
+
+def _setting(run: schema.Analysis) -> str:
+    """Return what two times must share: at the border of two eras the environment changes."""
+    return ", ".join([f"PyTorch {run.torch or 'unknown'}", *run.gpus])
 
 
 def trial_outcome(nodes: Sequence[trials.Node], winner: trials.Node | None) -> Outcome:
@@ -182,12 +232,13 @@ def _audited(audit: dict[str, Any]) -> dict[str, Any]:
 
 def costs(nodes: Sequence[trials.Node]) -> dict[str, Any]:
     """Return the sums of tokens, dollars and device seconds; None if any part is unknown."""
-    calls = [call for node in nodes for call in read_calls(node.folder / "calls.jsonl")]
+    paths = [node.folder / name for node in nodes for name in CALLS]
+    calls = [call for path in paths for call in read_calls(path)]
     tokens = [part for call in calls for part in (call.tokens_in, call.tokens_out)]
     return {
         "tokens": _sum(tokens),
         "cost_usd": _sum([call.cost_usd for call in calls]),
-        "device_seconds": _sum([_device_seconds(node) for node in nodes]),
+        "device_seconds": _sum([part for node in nodes for part in _device_seconds(node)]),
     }
 
 
@@ -196,12 +247,14 @@ def _sum(values: Sequence[float | None]) -> float | None:
     return sum(known) if len(known) == len(values) else None
 
 
-def _device_seconds(node: trials.Node) -> float | None:
-    """Return what a node's run cost: 0 when there was nothing to run."""
+def _device_seconds(node: trials.Node) -> list[float | None]:
+    """Return what a node's run cost, 0 when there was nothing to run, and its preflight's."""
+    checked = node.folder / PREFLIGHT
+    tried = files.read_json(checked)["device_seconds"] if checked.is_file() else 0.0
     if node.analysis.device_seconds is None:
         run = schema.load(schema.RunExit, node.folder / "run" / "exit.json")
-        return None if run.ran else 0.0
-    return node.analysis.device_seconds
+        return [tried, None if run.ran else 0.0]
+    return [tried, node.analysis.device_seconds]
 
 
 def read_calls(path: Path) -> list[schema.Call]:

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from speedrun import files, trials
-from speedrun.stages.report import figures, tables
-from speedrun.stages.report.tables import Results, Row, as_text
+from speedrun.stages.report import figures, tables, text
+from speedrun.stages.report.tables import Results, Row
+from speedrun.stages.report.text import as_text
 
 __all__ = ["as_text", "build", "text_table"]
 
@@ -35,8 +36,8 @@ def build(plan: trials.Plan, sweep: Path, out: Path) -> list[Path]:
     }
     drawn = _draw(results, arm_rows, node_rows, out / "figures")
     written["index.html"] = _page(results, arm_rows, node_rows, drawn)
-    for name, text in written.items():
-        files.write_text(out / name, text)
+    for name, content in written.items():
+        files.write_text(out / name, content)
     return [*(out / name for name in written), *drawn.values()]
 
 
@@ -88,7 +89,7 @@ def _page(
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"number": tables.short, "words": _words, "probability": _probability}
+    environment.filters |= {"number": text.short, "words": _words, "probability": _probability}
     environment.filters["mean"] = _mean
     kinds, counts = tables.failures(node_rows)
     return environment.from_string(template).render(
@@ -98,6 +99,8 @@ def _page(
         nodes=node_rows,
         outcomes=kinds,
         counts=counts,
+        cumulative=text.is_cumulative(results.rows),
+        own_start=text.own_start,
         colours=figures.OUTCOME_COLOURS,
         caption=figures.caption,
         tasks=[_task(results, task) for task in results.plan.tasks],
@@ -130,14 +133,14 @@ def _inline(path: Path) -> str:
 
 
 def _words(value: Any) -> str:
-    return tables.UNKNOWN if value is None else str(value).replace("_", " ")
+    return text.UNKNOWN if value is None else str(value).replace("_", " ")
 
 
 def _mean(summary: dict[str, Any] | None, form: str) -> str:
-    return tables.UNKNOWN if summary is None else form % summary["mean"]
+    return text.UNKNOWN if summary is None else form % summary["mean"]
 
 
 def _probability(value: float | None) -> str:
     if value is None:
-        return tables.UNKNOWN
+        return text.UNKNOWN
     return "< 0.0001" if value < 1e-4 else f"{value:.4f}"

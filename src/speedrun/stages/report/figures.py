@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from speedrun import files, schema, trials
-from speedrun.stages.report.tables import ALL_TASKS, Results, Row, references, short
+from speedrun.stages.report.tables import ALL_TASKS, Results, Row, references
+from speedrun.stages.report.text import short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,6 +23,7 @@ OUTCOME_COLOURS = {
     "timeout": "#9ebcda",
     "refused": "#b0b0b0",
     "rule_violation": "#e34a33",
+    "not_attempted": "#f4f4f4",
 }
 CLOCKS = {"cpu": "CPU seconds", "train_time": "seconds of train_time"}
 ARM_COLOURS = ("#1b6ca8", "#d1495b", "#2f9e6e", "#edae49", "#7b5ea7", "#00798c", "#8d6346")

@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 
 from speedrun import files, schema, stats, trials
+from speedrun.schema import Outcome
 
 Row = dict[str, Any]
 ARM_COLUMNS = (
     "arm", "task", "n_tasks", "n_trials", "n_winners", "n_confirmed", "fsr", "fsr_audited",
     "fsr_low", "fsr_high", "confidence", "interval", "fsr_audited_iqm", "n_left_out", "measurable",
+    "n_not_attempted", "fsr_own_start",
 )  # fmt: skip
 CURVE_COLUMNS = (
     "task", "kind", "name", "node", "step", "steps", "time_s", "wall_s", "train_time_ms", "val_loss"
@@ -29,7 +31,6 @@ NODE_COLUMNS = (
     "time_s", "val_loss", "device_seconds", "lines_added", "lines_removed", "sandbox", "reason",
 )  # fmt: skip
 ALL_TASKS = "all"
-UNKNOWN = "-"
 
 
 @dataclass(frozen=True)
@@ -119,7 +120,9 @@ def _arm_row(results: Results, arm: str, scope: str, whole: list[Row]) -> Row:
         "n_trials": len(rows),
         "n_winners": sum(row["winner"] is not None for row in rows),
         "n_confirmed": sum(row["verdict"] == "confirmed" for row in rows),
+        "n_not_attempted": sum(row["outcome"] == Outcome.NOT_ATTEMPTED for row in rows),
         "fsr": _mean(_by_task(rows, "fsr")),
+        "fsr_own_start": _mean(_by_task(rows, "fsr_own_start")),
         "fsr_audited": _mean(audited),
         "fsr_low": interval.low if interval else None,
         "fsr_high": interval.high if interval else None,
@@ -259,41 +262,14 @@ def _node_row(trial: trials.TrialPlan, node: trials.Node, best: trials.Node | No
 
 
 def failures(nodes: Sequence[Row]) -> tuple[list[str], list[Row]]:
-    """Return the outcomes that occur, and one row an arm counting its nodes by outcome."""
-    kinds = [str(o) for o in schema.Outcome if any(row["outcome"] == o for row in nodes)]
+    """Return the outcomes that occur, and one row an arm counting its nodes by outcome.
+
+    A node of a chain that had ended is counted apart: nothing was asked, so that nothing failed.
+    """
+    apart = Outcome.NOT_ATTEMPTED
+    found = {row["outcome"] for row in nodes} - {apart}
+    kinds = [str(outcome) for outcome in Outcome if outcome in found]
     names = dict.fromkeys(row["arm"] for row in nodes)
-    found = {name: [row["outcome"] for row in nodes if row["arm"] == name] for name in names}
-    return kinds, [{"arm": n} | {kind: found[n].count(kind) for kind in kinds} for n in names]
-
-
-def as_text(rows: Sequence[Row]) -> str:
-    """Return the table that a run prints at its end, one line a trial."""
-    header = ["task", "arm", "hints", "seed", "outcome", "FSR", "audited", "interval", "verdict"]
-    header += ["similarity", "judge"]
-    body = [
-        [
-            row["task"], row["arm"], row["hints"], str(row["seed"]), row["outcome"],
-            short(row["fsr"]), short(row["fsr_audited"]), _span(row), _verdict(row),
-            short(row["similarity"]), short(row["judge"]),
-        ]
-        for row in rows
-    ]  # fmt: skip
-    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
-    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in [header, *body]]
-    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
-
-
-def short(value: float | None) -> str:
-    """Return a number with two decimals, a dash for an unknown one, never a negative zero."""
-    return UNKNOWN if value is None else f"{value + 0.0:.2f}".replace("-0.00", "0.00")
-
-
-def _span(row: Row) -> str:
-    if row["fsr_low"] is None:
-        return UNKNOWN
-    return f"[{short(row['fsr_low'])}, {short(row['fsr_high'])}]"
-
-
-def _verdict(row: Row) -> str:
-    marks = [f"= {value}" for value in (0, 1) if row[f"equivalent_to_{value}"]]
-    return ", ".join([(row["verdict"] or UNKNOWN).replace("_", " "), *marks])
+    ended = {name: [row["outcome"] for row in nodes if row["arm"] == name] for name in names}
+    counted = [*kinds, str(apart)]
+    return kinds, [{"arm": n} | {kind: ended[n].count(kind) for kind in counted} for n in names]

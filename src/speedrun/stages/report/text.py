@@ -1,0 +1,56 @@
+"""The report's words: numbers as they are shown, and the table that a run prints at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+Row = dict[str, Any]
+UNKNOWN = "-"
+CUMULATIVE = "cumulative"
+
+
+def as_text(rows: Sequence[Row]) -> str:
+    """Return the table that a run prints at its end, one line a trial."""
+    header = ["task", "arm", "hints", "seed", "outcome", "FSR", "audited", "interval", "verdict"]
+    header += ["similarity", "judge"]
+    header += ["own start"] if is_cumulative(rows) else []
+    body = [
+        [
+            row["task"], row["arm"], row["hints"], str(row["seed"]), row["outcome"],
+            short(row["fsr"]), short(row["fsr_audited"]), _span(row), _verdict(row),
+            short(row["similarity"]), short(row["judge"]),
+            *([short(row["fsr_own_start"])] if is_cumulative(rows) else []),
+        ]
+        for row in rows
+    ]  # fmt: skip
+    widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
+    lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in [header, *body]]
+    return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def is_cumulative(rows: Sequence[Row]) -> bool:
+    """Say whether a trial starts from its own earlier solution: only then is FSR of two kinds."""
+    return any(row["mode"] == CUMULATIVE for row in rows)
+
+
+def own_start(row: Row) -> str:
+    """Return a trial's FSR against its own start, with the reason where that is no plain number."""
+    reason = row["own_start_reason"]
+    return short(row["fsr_own_start"]) + (f" ({reason})" if reason else "")
+
+
+def short(value: float | None) -> str:
+    """Return a number with two decimals, a dash for an unknown one, never a negative zero."""
+    return UNKNOWN if value is None else f"{value + 0.0:.2f}".replace("-0.00", "0.00")
+
+
+def _span(row: Row) -> str:
+    if row["fsr_low"] is None:
+        return UNKNOWN
+    return f"[{short(row['fsr_low'])}, {short(row['fsr_high'])}]"
+
+
+def _verdict(row: Row) -> str:
+    marks = [f"= {value}" for value in (0, 1) if row[f"equivalent_to_{value}"]]
+    return ", ".join([(row["verdict"] or UNKNOWN).replace("_", " "), *marks])
