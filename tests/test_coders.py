@@ -262,6 +262,20 @@ def test_a_missing_or_broken_recording_is_our_error(request_: CoderRequest, tmp_
         replay(request_)
 
 
+def test_a_recorded_search_lies_in_a_folder_of_its_own(
+    repository: Path, request_: CoderRequest, tmp_path: Path
+) -> None:
+    other = record(tmp_path, 0, request_.prompt, REPLY, META)
+    files.write_tree(
+        other.parent / "aide" / other.name,
+        {"reply.md": REPLY.replace("SEED = 1\n", "SEED = 2\n"), "meta.yaml": META},
+    )
+    asked = {**config(repository, "recorded_search"), "recording": "aide"}
+    proposal = make_coder(asked, replies=tmp_path / "replies")(request_)
+    assert proposal.files == {"train.py": SOURCE.replace("1337", "2")}
+    assert proposal.calls[0].prompt_drift is None
+
+
 def test_config_is_values_with_a_node_limit(repository: Path) -> None:
     limits = {name: config(repository, name)["max_nodes"] for name in ("null", "oracle")}
     assert limits == {"null": 1, "oracle": 1}

@@ -127,10 +127,12 @@ def oracle_target(wildcards):
 
 
 def recorded_replies(wildcards):
-    if trial_of(wildcards).arm["coder"]["name"] != "replay":
+    arm = trial_of(wildcards).arm
+    if arm["coder"]["name"] != "replay":
         return []
-    hints = "+".join(trial_of(wildcards).arm["hints"]) or "none"
-    folder = REPOSITORY / "replies" / "coder" / wildcards.track / wildcards.task / hints
+    hints = "+".join(arm["hints"]) or "none"
+    setting = REPOSITORY / "replies" / "coder" / wildcards.track / wildcards.task / hints
+    folder = setting / arm["coder"].get("recording", "")
     pattern = f"s{wildcards.seed}_n{wildcards.node}_t*/reply.md"
     return [str(path) for path in sorted(folder.glob(pattern))]
 

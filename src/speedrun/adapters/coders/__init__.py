@@ -90,7 +90,7 @@ def _tuner(given: Given) -> Coder:
 def _replay(given: Given) -> Coder:
     from speedrun.adapters.coders.replay import Replay
 
-    return Replay(given.replies)
+    return Replay(given.replies, str(given.settings.get("recording", "")))
 
 
 def _direct(given: Given) -> Coder:

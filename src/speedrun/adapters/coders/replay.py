@@ -38,9 +38,10 @@ class Meta:
 
 @dataclass(frozen=True)
 class Replay:
-    """Answers from ``replies``/<track>/<task>/<hints>/s<seed>_n<node>_t<turn>/."""
+    """Answers from ``replies``/<track>/<task>/<hints>/[<recording>/]s<seed>_n<node>_t<turn>/."""
 
     replies: Path
+    recording: str = ""  # of a whole search; "" for the single nodes of a hint setting
 
     def __call__(self, request: CoderRequest) -> Proposal:
         """Return the recorded reply, read as a model's would be."""
@@ -49,7 +50,8 @@ class Replay:
     def folder(self, request: CoderRequest, turn: int) -> Path:
         """Return where the recording of a turn lies."""
         facts, name = request.facts, f"s{request.trial_seed}_n{request.node}_t{turn}"
-        return self.replies / facts.track / facts.task / hints_label(request.hints) / name
+        setting = self.replies / facts.track / facts.task / hints_label(request.hints)
+        return setting / self.recording / name
 
     def _answer(self, request: CoderRequest, turn: int, prompt: str) -> Answer | None:
         folder = self.folder(request, turn)
@@ -62,11 +64,19 @@ class Replay:
             )
         meta = read_meta(folder / "meta.yaml")
         reply = _read(folder / "reply.md")
-        call = _call(turn, prompt, reply, meta, drift(_read(folder / "prompt.md"), prompt))
-        return Answer(reply, call, meta.refused)
+        return Answer(
+            reply, _call(turn, prompt, reply, meta, self._drift(folder, prompt)), meta.refused
+        )
+
+    def _drift(self, folder: Path, prompt: str) -> float | None:
+        """Return how far the prompt is from the recorded one; a search's are not kept.
+
+        They hold the whole history of every node: 2 MB for five trials of 20 nodes.
+        """
+        return None if self.recording else drift(_read(folder / "prompt.md"), prompt)
 
 
-def _call(turn: int, prompt: str, reply: str, meta: Meta, prompt_drift: float) -> Call:
+def _call(turn: int, prompt: str, reply: str, meta: Meta, prompt_drift: float | None) -> Call:
     return Call(
         turn=turn,
         prompt_sha256=files.digest_text(prompt),
