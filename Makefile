@@ -88,6 +88,7 @@ bench: setup
 	$(BIN)/python bench/run.py
 	$(BIN)/python bench/to_shards.py
 	$(BIN)/python bench/logs.py
+	$(BIN)/python bench/search.py
 
 requirements: setup
 	printf '%s\n' $(CUDA_PARTS) | $(BIN)/uv pip compile --quiet --python-version 3.11 \

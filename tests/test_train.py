@@ -250,6 +250,15 @@ def test_simulated_runs_mostly_reach_the_target(bench: Bench) -> None:
     assert all(time_s is not None and 5 <= time_s <= 20.1 for time_s in times)
 
 
-def test_simulated_run_needs_its_target(bench: Bench) -> None:
-    with pytest.raises(SpeedrunError, match="SIMULATED_TARGET"):
-        bench.train("", trainer="simulated")
+def test_simulated_seconds_leave_no_trace_in_the_log(bench: Bench) -> None:
+    target = {"SIMULATED_TARGET": "3.5"}
+    bench.train("", trainer="simulated", environment=target)
+    log = bench.contents()["log.jsonl"]
+    bench.train("", trainer="simulated", environment=target | {"SIMULATED_SECONDS": "0.01"})
+    assert bench.contents()["log.jsonl"] == log
+
+
+@pytest.mark.parametrize("given", [{}, {"SIMULATED_TARGET": "3.5", "SIMULATED_SECONDS": "long"}])
+def test_simulated_run_needs_its_numbers(bench: Bench, given: dict[str, str]) -> None:
+    with pytest.raises(SpeedrunError, match="the simulated trainer needs a number"):
+        bench.train("", trainer="simulated", environment=given)
