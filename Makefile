@@ -28,7 +28,7 @@ export MPLBACKEND := Agg
 # uv does not read pip's variable for local wheels.
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 
-.PHONY: setup quickstart ui records test test-fast lint format bench requirements clean
+.PHONY: setup quickstart ui records scaffolds test test-fast lint format bench requirements clean
 
 setup: $(READY)
 
@@ -64,6 +64,9 @@ ui: setup
 records: setup
 	$(BIN)/snakemake --cores 1 results/shards/micro/meta.json
 	$(BIN)/python -m speedrun records --measure --fresh --track micro --rounds 10
+
+scaffolds: setup
+	$(BIN)/snakemake --cores $(CORES) --config sweep=recorded_scaffolds
 
 test: setup lint
 	$(BIN)/python -m pytest -n $(CORES) -m "not slow and not dag and not gpu"
