@@ -389,3 +389,10 @@ def test_shipped_scaffolds_are_the_papers(repository: Path, name: str) -> None:
     values = yaml.safe_load((repository / "config" / "scaffold" / f"{name}.yaml").read_text())
     assert search.scaffold(values) == FIVE[name]
     assert values["n_nodes"] == M
+
+
+@given(scaffolds, st.integers(1, 40))
+def test_generations_left_count_down_to_the_last(scaffold: Scaffold, n_nodes: int) -> None:
+    grouped = search.generations(scaffold, n_nodes)
+    left = [{search.generations_left(scaffold, node, n_nodes) for node in one} for one in grouped]
+    assert left == [{later} for later in reversed(range(len(grouped)))]

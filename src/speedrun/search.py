@@ -110,6 +110,11 @@ def generations(scaffold: Scaffold, n_nodes: int) -> list[list[int]]:
     return list(grouped.values())
 
 
+def generations_left(scaffold: Scaffold, node: int, n_nodes: int) -> int:
+    """Return how many generations come after that of ``node`` in a budget of ``n_nodes``."""
+    return generation_of(scaffold, n_nodes) - generation_of(scaffold, node)
+
+
 def earlier_nodes(scaffold: Scaffold, node: int) -> list[int]:
     """Return the nodes whose analyses ``node`` needs: all of earlier generations, root excluded."""
     own = generation_of(scaffold, node)

@@ -19,7 +19,7 @@ rule analyze:
         record=f"{NODE}/analyze.record.json",
     log:
         node_log("analyze"),
-    priority: 1  # before a training that could take its core: the next generation waits for it
+    priority: 1000  # before a training that could take its core: the next generation waits for it
     params:
         track=lambda wildcards: as_json(specs.track(CONFIG)),
         start=lambda wildcards: shlex.join(start_words(wildcards)),

@@ -26,6 +26,7 @@ rule generate:
         record=f"{NODE}/generate.record.json",
     log:
         node_log("generate"),
+    priority: generations_left
     resources:
         busy_cores=lambda wildcards: asking(wildcards)[scheduling.BUSY],
         waiting=lambda wildcards: asking(wildcards)[scheduling.WAITING],

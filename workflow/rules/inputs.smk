@@ -109,9 +109,17 @@ def more_words(wildcards, rule):
     if checked_draft(wildcards):
         option = "--draft" if rule == "generate" else "--out"
         words += [option, DRAFT.format(**dict(wildcards))]
-    if arm_documents(wildcards):
+    agent_is_installed = trial_of(wildcards).arm["coder"].get("requirements")
+    if arm_documents(wildcards) or agent_is_installed:
         words += ["--repository", str(REPOSITORY)]
     return shlex.join(words)
+
+
+def generations_left(wildcards):
+    """A job's priority: the longest chain goes first, lest it be last alone."""
+    trial = trial_of(wildcards)
+    scaffold = search.scaffold(trial.arm["scaffold"])
+    return search.generations_left(scaffold, int(wildcards.node), trial.n_nodes)
 
 
 def root_analysis(wildcards):
@@ -131,7 +139,9 @@ def recorded_replies(wildcards):
     if arm["coder"]["name"] != "replay":
         return []
     hints = "+".join(arm["hints"]) or "none"
-    setting = REPOSITORY / "replies" / "coder" / wildcards.track / wildcards.task / hints
+    setting = (
+        REPOSITORY / "replies" / "coder" / wildcards.track / wildcards.task / hints
+    )
     folder = setting / arm["coder"].get("recording", "")
     pattern = f"s{wildcards.seed}_n{wildcards.node}_t*/reply.md"
     return [str(path) for path in sorted(folder.glob(pattern))]

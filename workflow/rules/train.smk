@@ -20,6 +20,7 @@ rule train:
         record=f"{NODE}/train.record.json",
     log:
         node_log("train"),
+    priority: generations_left
     threads: CONFIG["hardware"]["threads"]
     resources:
         **specs.gpu(CONFIG),
