@@ -2,10 +2,13 @@
 
 with ModelServer(lambda body: "hello", faults=[status(429, retry_after="1")]) as server:
     ...  # server.url is a base_url; server.requests is what was asked
+
+python tests/model_server.py --reply TEXT   # one by hand, on port 8000, until it is stopped
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
 import socket
@@ -259,3 +262,20 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         """Keep the test output clean."""
+
+
+def _by_hand() -> None:
+    parser = argparse.ArgumentParser(description="A stand-in for a model: the same reply always.")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--reply", default="hello")
+    given = parser.parse_args()
+    with (
+        ModelServer(given.reply, port=given.port) as server,
+        contextlib.suppress(KeyboardInterrupt),
+    ):
+        print(f"a stand-in model answers at {server.url}", flush=True)
+        threading.Event().wait()
+
+
+if __name__ == "__main__":
+    _by_hand()

@@ -145,6 +145,16 @@ def test_what_a_model_answers_is_an_outcome(
     assert not (trial.base / "evil.py").exists()
 
 
+def test_thoughts_are_kept_but_neither_read_nor_quoted(trial: Trial) -> None:
+    thought = f"<think>{EDIT.replace('SEED = 1', 'SEED = 99')}</think>"
+    with ModelServer([f"{thought}So be it.", f"{thought}\n{EDIT}"]) as server:
+        assert node(trial, opened(server, trial)).outcome is None
+        assert "So be it." in server.prompts[1] and "SEED = 99" not in server.prompts[1]
+    assert "SEED = 99" not in solution(trial)["train.py"]
+    kept = (trial.folder / "node_1/replies/turn_1.md").read_text(encoding="utf-8")
+    assert kept.startswith("<think>")
+
+
 @pytest.mark.parametrize(
     ("fault", "raised"), [(status(500), EndpointError), (too_long(), ContextTooLong)]
 )

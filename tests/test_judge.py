@@ -39,6 +39,8 @@ def test_a_good_reply_is_read_in_rubric_order_and_weighed() -> None:
         (block(GOOD) + block(GOOD), "found 2"),
         ("```json\n{not json}\n```\n", "no list of changes"),
         ("```json\n[1]\n```\n", "no list of changes"),
+        (f"```json\n{'[' * 100_000}\n```\n", "no list of changes"),
+        (f"```json\n{'1' * 5000}\n```\n", "no list of changes"),
         (block("all"), "not a list"),
         (block([1]), "not a list"),
         (block(GOOD[:1]), "exactly the rubric's"),
@@ -156,17 +158,30 @@ def test_a_recorded_reply_that_does_not_parse_is_no_score(tmp_path: Path) -> Non
     assert found["reason"] == "unparsed reply: expected one fenced json block, found 0"
 
 
-def test_a_model_is_asked_once_and_paid_for_once(tmp_path: Path) -> None:
-    prompts: list[str] = []
+def _reply(text: str, refused: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(text=text, refused=refused, tokens_in=900, tokens_out=50)
 
-    def ask(prompt: str) -> SimpleNamespace:
-        prompts.append(prompt)
-        return SimpleNamespace(text=block(GOOD), tokens_in=900, tokens_out=50)
 
-    for _ in range(2):
-        found = judged(tmp_path, judge.model_judge(ask, tmp_path / "store", "m"))["replay"]
+def test_a_models_reply_is_scored(tmp_path: Path) -> None:
+    found = judged(tmp_path, judge.model_judge(lambda _: _reply(block(GOOD)), "m"))["replay"]
     assert found["score"] == 0.625
     assert (found["tokens_in"], found["tokens_out"], found["source"]) == (900, 50, "m")
-    assert len(prompts) == 1
-    judged(tmp_path, judge.model_judge(ask, tmp_path / "store", "another"))
-    assert len(prompts) == 2
+
+
+def test_a_model_that_declines_gives_no_score(tmp_path: Path) -> None:
+    model = judge.model_judge(lambda _: _reply(block(GOOD), refused=True), "m")
+    found = judged(tmp_path, model)["replay"]
+    assert (found["score"], found["reason"]) == (None, "the model declined")
+
+
+def test_half_a_character_in_a_mark_can_be_written(tmp_path: Path) -> None:
+    marks = [{**GOOD[0], "reason": "half of \ud800 it"}, GOOD[1]]
+    found = judged(tmp_path, judge.model_judge(lambda _: _reply(block(marks)), "m"))["replay"]
+    assert found["changes"][1]["reason"] == "half of ? it"
+
+
+def test_what_a_model_thinks_first_is_no_judgement() -> None:
+    thought = f"<think>\nPerhaps\n{block([])}</think>\n"
+    assert judge.parse_reply(thought + block(GOOD), RUBRIC) == judge.parse_reply(
+        block(GOOD), RUBRIC
+    )

@@ -49,6 +49,9 @@ def ask(model: Model, prompt: str = "hi", node: int = 1) -> Reply:
     return model.ask([{"role": "user", "content": prompt}], CallKey(0, node, 0))
 
 
+TWO_CHOICES = ms.completion("hello") | {
+    "choices": [ms.completion("hello")["choices"][0], {"index": 1}]
+}
 UNBILLED = {
     "429": status(429),
     "429 in a moment": status(429, retry_after="0.01"),
@@ -71,8 +74,46 @@ CUT_OFF = {
     "an error for a reply": Fault(body='{"error": {"message": "overloaded"}}'),
     "failed upstream": Fault(content="half", finish_reason="error"),
     "nested without end": Fault(body="[" * 100_000),
+    "a stream unasked": Fault(body='data: {"choices": [{"delta": {"content": "hi"}}]}\n\n'),
+    "a second choice without a message": Fault(body=json.dumps(TWO_CHOICES)),
+    "no tool to call": Fault(content={"tool_calls": [None]}),
+    "a tool that is none": Fault(content={"tool_calls": [{"function": "bash"}]}),
 }
 PASSING = UNBILLED | CUT_OFF
+
+
+def told(code: int, message: str = "told") -> Fault:
+    """Return an error that comes under status 200."""
+    return Fault(body=json.dumps({"error": {"code": code, "message": message}}))
+
+
+def test_an_error_under_status_200_is_what_it_says(tmp_path: Path) -> None:
+    with ModelServer(faults=[told(429)]) as server:
+        model = opened(server, tmp_path)
+        assert ask(model).call.retries == 1
+        assert model.ledger.spent().lost_calls == 0
+    with ModelServer(fault_of=lambda *_: told(402, "no money")) as server:
+        with pytest.raises(EndpointError, match="no money") as caught:
+            ask(opened(server, tmp_path), node=2)
+        assert (caught.value.status, len(server.requests)) == (402, 1)
+    with (
+        ModelServer(fault_of=lambda *_: told(400, "over the context window")) as server,
+        pytest.raises(ContextTooLong),
+    ):
+        ask(opened(server, tmp_path), node=3)
+
+
+def test_an_errors_text_without_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speedrun.adapters.models.endpoint.ERROR_S", 0.2)
+    drip = Fault(400, body="x" * 10_000, drip_s=0.05)  # for minutes
+    swell = Fault(400, body="x" * 2**22)
+    for node, fault in enumerate([drip, swell]):
+        with ModelServer(faults=[fault]) as server:
+            with pytest.raises(EndpointError) as caught:
+                ask(opened(server, tmp_path), node=node)
+            assert (caught.value.status, len(server.requests)) == (400, 1)
 
 
 @pytest.mark.parametrize("name", PASSING)
@@ -129,6 +170,8 @@ def test_an_account_without_money_is_not_retried(tmp_path: Path) -> None:
         {"message": "This model's maximum context length is 8192 tokens. However"},
         {"message": "prompt is too long: 212931 tokens > 200000 maximum"},
         {"message": "The input token count (1200000) exceeds the maximum number of tokens"},
+        {"message": "input length and `max_tokens` exceed context limit: 190000 + 32768 > 200000"},
+        {"message": "the request exceeds the available context size"},
     ],
 )
 def test_a_prompt_that_is_too_long_says_so(tmp_path: Path, error: dict[str, str]) -> None:
@@ -159,9 +202,18 @@ def test_a_refusal_is_a_reply(tmp_path: Path) -> None:
         assert len(server.requests) == 3
 
 
-@pytest.mark.parametrize("code", ["content_filter", "invalid_prompt"])
-def test_a_prompt_that_a_filter_turned_down_is_a_refusal(tmp_path: Path, code: str) -> None:
-    error = {"message": "flagged", "code": code}
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"message": "flagged", "code": "content_filter"},
+        {"message": "flagged", "code": "invalid_prompt"},
+        {"message": "Output blocked by content filtering policy"},
+        {"message": "Content Exists Risk", "code": "invalid_request_error"},
+    ],
+)
+def test_a_prompt_that_a_filter_turned_down_is_a_refusal(
+    tmp_path: Path, error: dict[str, str]
+) -> None:
     with ModelServer(faults=[Fault(400, body=json.dumps({"error": error}))]) as server:
         reply = ask(opened(server, tmp_path))
         assert (reply.refused, reply.text, reply.call.cost_usd) == (True, "", None)
@@ -201,7 +253,8 @@ def test_faults_together_end_in_the_reply(tmp_path: Path, seed: int, slept: list
     assert (reply.text, reply.call.retries) == ("hello", len(names))
     assert len(slept) == len(names)
     assert spent.lost_calls == 2 * len(CUT_OFF)
-    assert len(server.answered) == 1 + 2  # "failed upstream" is sent whole
+    # what failed upstream, and what calls no tool, is sent whole
+    assert len(server.answered) == 1 + 2 * 3
 
 
 # ---- waiting
@@ -264,6 +317,29 @@ def _shown(error: BaseException | None) -> str:
         return ""
     whole = "".join(traceback.format_exception(error)) + repr(error) + repr(error.__dict__)
     return whole + _shown(error.__cause__) + _shown(error.__context__)
+
+
+def test_what_the_sdk_reads_from_the_environment_is_not_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OPENAI_API_KEY", "another-secret")
+    monkeypatch.setenv("OPENAI_ADMIN_KEY", "another-secret")
+    monkeypatch.setenv("OPENAI_ORG_ID", "another-secret")
+    monkeypatch.setenv("OPENAI_PROJECT_ID", "another-secret")
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X: another-secret\nAuthorization: another-secret")
+    with ModelServer() as server:
+        ask(opened(server, tmp_path))
+        headers = server.requests[0].headers
+    assert headers["authorization"] == f"Bearer {ms.KEY}"
+    assert "another-secret" not in str(headers)
+
+
+def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
+    with ModelServer() as other, ModelServer() as server:
+        server._fault_of = lambda *_: Fault(307, {"Location": f"{other.url}/chat/completions"})
+        with pytest.raises(EndpointError, match="check base_url") as caught:
+            ask(opened(server, tmp_path))
+        assert (caught.value.status, len(server.requests), other.requests) == (307, 1, [])
 
 
 ECHOES = {

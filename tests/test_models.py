@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 
 import model_server as ms
 from model_server import ModelServer, model_config
@@ -147,6 +149,12 @@ def test_text_in_parts_is_joined(tmp_path: Path) -> None:
         assert ask(opened(server, tmp_path)).text == "ab"
 
 
+def test_an_endpoints_words_fit_a_line(tmp_path: Path) -> None:
+    raw = ms.completion("hello") | {"model": "m\ud800\u2028" + "x" * 999}
+    with ModelServer(raw) as server:
+        assert ask(opened(server, tmp_path)).call.model == "m??" + "x" * 197
+
+
 def test_half_a_surrogate_pair_is_asked_and_stored(tmp_path: Path) -> None:
     with ModelServer(lambda body: "x\ud800y") as server:
         model = opened(server, tmp_path)
@@ -174,7 +182,12 @@ def test_reasoning_that_the_total_alone_tells_is_paid_for(tmp_path: Path) -> Non
     assert call.cost_usd == pytest.approx((1000 * 2 + 500 * 10) / 1e6)
 
 
-@pytest.mark.parametrize("usage", [{}, {"prompt_tokens": 5}, {"prompt_tokens": "many"}, [1]])
+HUGE_COUNT = {"prompt_tokens": 10**30, "completion_tokens": 10**30}
+
+
+@pytest.mark.parametrize(
+    "usage", [{}, {"prompt_tokens": 5}, {"prompt_tokens": "many"}, [1], HUGE_COUNT]
+)
 def test_what_is_not_reported_stays_unknown(tmp_path: Path, usage: Any) -> None:
     with ModelServer(usage=usage) as server:
         model = opened(server, tmp_path)
@@ -233,7 +246,24 @@ def test_no_text_of_ours_has_more_tokens_than_its_worst_case(repository: Path) -
         assert worst.out == 100
 
 
+@given(st.text(max_size=300))
+def test_a_worst_case_holds_where_every_byte_is_a_token(text: str) -> None:
+    spec = model_spec.read(model_config("http://h/v1"), {})
+    worst = prices.worst_tokens(spec, {"messages": [{"role": "user", "content": text}]})
+    assert worst.given is not None and worst.given > len(text.encode("utf-8", "replace"))
+
+
 # ---- the store
+
+
+def test_nothing_is_sent_where_no_reply_would_find_room(
+    tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speedrun.adapters.models.model.ROOM_BYTES", 2**60)
+    with pytest.raises(files.SpeedrunError, match=r"the reply store: .* free some space"):
+        ask(opened(server, tmp_path))
+    assert server.requests == []
+    assert opened(server, tmp_path).ledger.spent().usd == 0
 
 
 def test_a_reply_is_paid_once(tmp_path: Path, server: ModelServer) -> None:
@@ -292,6 +322,7 @@ def test_how_the_model_is_reached_asks_nothing_again(tmp_path: Path, server: Mod
     ask(opened(server, tmp_path))
     changed = {"timeout_s": 9.0, "max_retries": 1, "provider": "else", "note": "x"}
     changed |= {"prices": None, "release_date": "2025-01-01", "concurrency": 2}
+    changed |= {"max_tokens_field": "max_completion_tokens"}
     assert ask(opened(server, tmp_path, **changed)).call.stored
 
 
@@ -456,6 +487,8 @@ def test_a_judge_spends_the_sweeps_money_and_no_trials(
         answer = judge(Case("r01-r02", "d", "who did what?"))
         assert (answer.text, answer.source) == ("marks", "m")
         assert answer.tokens_in and answer.tokens_out
+        judge(Case("r01-r02", "d", "who did what?"))
+        assert len(server.requests) == 1
     spent = Ledger(Path("store/ledger.db")).spent(sweep="grid", owner="judge/micro/r01-r02")
     assert spent.usd > 0
 
@@ -481,6 +514,60 @@ def test_bad_configuration_fails_before_any_call(
     with pytest.raises(files.SpeedrunError, match=f"{ms.KEY_VARIABLE} is not set"):
         ask(opened(server, tmp_path))
     assert server.requests == []
+
+
+BAD_VALUES = [
+    {"concurrency": 0},  # would wait for a slot for ever
+    {"timeout_s": 0},
+    {"timeout_s": float("nan")},
+    {"backoff_s": -1},
+    {"max_retries": -1},
+    {"max_tokens": 0},
+    {"max_tokens_field": "model"},
+    {"prices": {"usd_per_million_in": -1, "usd_per_million_out": 1}},
+    {"prices": {"usd_per_million_in": 1, "usd_per_million_out": float("inf")}},
+    {"base_url": "http://[h/v1"},
+    {"base_url": "http://h:99999/v1"},
+    {"base_url": "http://h /v1"},
+    {"extra_body": [1]},
+    {"extra_body": {"stream": True}},
+    {"extra_body": {"n": 4}},
+    {"extra_body": {"max_tokens": 10**6}},  # the ledger knows of another bound
+]
+
+
+@pytest.mark.parametrize("values", BAD_VALUES, ids=str)
+def test_a_value_that_no_call_could_work_with_is_named(values: dict[str, Any]) -> None:
+    name = "usd_per_million" if "prices" in values else next(iter(values))
+    with pytest.raises(files.SpeedrunError, match=rf"m\.yaml: {name}") as caught:
+        model_spec.read(model_config("http://h/v1", **values), {})
+    assert "\n" not in str(caught.value)
+
+
+def test_a_key_in_place_of_its_name_is_not_shown() -> None:
+    with pytest.raises(files.SpeedrunError, match="never a key itself") as caught:
+        model_spec.read(model_config("http://h/v1", api_key_env="gsk_0abc"), {})
+    assert "gsk_0abc" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["sk-abc\ndef-and-more", "sk-é-and-more", "two words"])
+def test_what_no_header_can_hold_is_no_key(
+    tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setenv(ms.KEY_VARIABLE, key)
+    with pytest.raises(files.SpeedrunError, match="holds what no key does") as caught:
+        ask(opened(server, tmp_path))
+    assert key not in str(caught.value) and server.requests == []
+
+
+@pytest.mark.parametrize("key", ["x", None])
+def test_a_made_up_key_is_not_cut_out_of_replies(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    monkeypatch.setenv(ms.KEY_VARIABLE, key or "")
+    with ModelServer("an extra: no-key") as server:
+        config = {} if key else {"api_key_env": None}
+        assert ask(opened(server, tmp_path, **config)).text == "an extra: no-key"
 
 
 def test_a_local_server_needs_no_key(tmp_path: Path, server: ModelServer) -> None:

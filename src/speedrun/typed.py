@@ -39,9 +39,11 @@ def _convert(hint: Any, value: Any, key: str) -> Any:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _convert(arguments[0], value, key)
-    if origin is list and isinstance(value, list):
+    if origin in (list, dict) and not isinstance(value, origin):
+        raise files.SpeedrunError(f"{key}: expected {origin.__name__}, got {value!r}")
+    if origin is list:
         return [_convert(arguments[0], item, key) for item in value]
-    if origin is dict and isinstance(value, dict):
+    if origin is dict:
         return {name: _convert(arguments[1], item, key) for name, item in value.items()}
     if isinstance(hint, type):
         return _convert_plain(hint, value, key)

@@ -138,6 +138,14 @@ class Ledger:
             found = database.execute("select 1 from entries where entry = ?", (entry_key,))
             return found.fetchone() is not None
 
+    def open_entries(self, sweep: str) -> list[str]:
+        """Return the keys of a sweep's entries that are neither settled nor lost."""
+        if not self.path.is_file():
+            return []
+        with self._transaction() as database:
+            rows = "select entry from entries where sweep = ? and state = 'open' order by entry"
+            return [row[0] for row in database.execute(rows, (sweep,))]
+
     def spent(self, sweep: str | None = None, owner: str | None = None) -> Spent:
         """Return the sum over a sweep, a trial (in all sweeps), or both; over all without either.
 
@@ -206,7 +214,8 @@ def _check(
     capped = [unit for unit in UNITS if caps.get(unit) is not None and getattr(amount, unit) != 0]
     if not capped:
         return
-    total = _total(database, {"owner" if scope == "trial" else "sweep": name})
+    column = "owner" if scope == "trial" else "sweep"
+    total = _total(database, {column: name})
     for unit in capped:
         cap, needed = caps[unit], getattr(amount, unit)
         if needed is None:
@@ -216,17 +225,25 @@ def _check(
                 f"the cap: overrides='[\"budget.{scope}.{unit}=null\"]'"
             )
         if getattr(total, unit) + needed > cap:
-            raise BudgetExceeded(_exceeded(scope, name, unit, cap, needed, total))
+            spent = f"{getattr(total, unit):.6g} spent{_held(database, column, name, unit)}"
+            least = max(2 * cap, getattr(total, unit) + needed)
+            raise BudgetExceeded(_exceeded(scope, name, unit, cap, spent, needed, least))
 
 
-def _exceeded(scope: str, name: str, unit: str, cap: float, needed: float, total: Spent) -> str:
-    spent = getattr(total, unit)
-    override = f"budget.{scope}.{unit}={_rounded(max(2 * cap, spent + needed))}"
-    open_usd = total.reserved_usd if unit == "usd" else 0
-    reserved = f" ({open_usd:.4g} of it reserved by calls in flight)" if open_usd else ""
+def _held(database: sqlite3.Connection, column: str, name: str, unit: str) -> str:
+    """Return how much of a sum is not spent yet, in words: that it may become free again."""
+    query = f"select sum({unit}) from entries where state = 'open' and {column} = ?"
+    held = database.execute(query, (name,)).fetchone()[0]
+    return f" ({held:.4g} of it held by what is under way)" if held else ""
+
+
+def _exceeded(
+    scope: str, name: str, unit: str, cap: float, spent: str, needed: float, least: float
+) -> str:
+    override = f"budget.{scope}.{unit}={_rounded(least)}"
     return (
-        f"budget.{scope}.{unit} = {cap:g} of {scope} {name} is used up: {spent:.6g} "
-        f"spent{reserved}, {needed:.4g} more may be needed: raise it with "
+        f"budget.{scope}.{unit} = {cap:g} of {scope} {name} is used up: "
+        f"{spent}, {needed:.4g} more may be needed: raise it with "
         f"overrides='{json.dumps([override])}' and run the same command again"
     )
 

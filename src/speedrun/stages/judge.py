@@ -23,7 +23,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
-from speedrun import files, trials, versions
+from speedrun import files, thinking, trials, versions
 
 MARKS = (0.0, 0.5, 1.0)
 JSON_BLOCK = re.compile(r"^```json[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
@@ -35,6 +35,10 @@ class Reply(Protocol):
     @property
     def text(self) -> str:
         """The reply, unedited."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the model or its filter declined."""
 
     @property
     def tokens_in(self) -> int | None:
@@ -212,12 +216,12 @@ def render_prompt(
 
 def parse_reply(text: str, rubric: list[Change]) -> list[dict[str, Any]]:
     """Return the marks in rubric order from the one json block of a reply, or raise ReplyError."""
-    blocks = JSON_BLOCK.findall(text)
+    blocks = JSON_BLOCK.findall(thinking.answer(text))
     if len(blocks) != 1:
         raise ReplyError(f"expected one fenced json block, found {len(blocks)}")
     try:
-        entries = json.loads(blocks[0])["changes"]
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        entries = _writable(json.loads(blocks[0]))["changes"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReplyError(f"the json block has no list of changes ({error})") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ReplyError("changes is not a list of objects")
@@ -228,10 +232,15 @@ def parse_reply(text: str, rubric: list[Change]) -> list[dict[str, Any]]:
     return [marks[name] for name in expected]
 
 
+def _writable(value: Any) -> Any:
+    """Return JSON without halves of characters, which no file can hold."""
+    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
+
+
 def _mark(entry: dict[str, Any]) -> dict[str, Any]:
     value, reason = entry.get("implemented"), entry.get("reason")
     if isinstance(value, bool) or not isinstance(value, int | float) or value not in MARKS:
-        raise ReplyError(f"{entry.get('id')}: implemented is {value!r}, not 0, 0.5 or 1")
+        raise ReplyError(f"{entry.get('id')}: implemented is {value!r:.40}, not 0, 0.5 or 1")
     if not isinstance(reason, str) or not reason.strip():
         raise ReplyError(f"{entry.get('id')}: no reason")
     return {"id": str(entry["id"]), "implemented": float(value), "reason": reason.strip()}
@@ -276,16 +285,14 @@ def _recorded(folder: Path, text: str, case: Case) -> Answer:
     return Answer(text, "recorded", "", *tokens, notes)
 
 
-def model_judge(ask: Callable[[str], Reply], store: Path, model: str) -> Judge:
-    """Return a judge that asks a model; replies are kept in <store>/judge by prompt and model."""
+def model_judge(ask: Callable[[str], Reply], model: str) -> Judge:
+    """Return a judge that asks a model, which keeps its replies itself."""
 
     def judge(case: Case) -> Answer:
-        kept = store / "judge" / files.digest_value([model, case.prompt]) / "reply.json"
-        if not kept.is_file():
-            reply = ask(case.prompt)
-            tokens = {"tokens_in": reply.tokens_in, "tokens_out": reply.tokens_out}
-            files.write_json(kept, {"model": model, "text": reply.text} | tokens)
-        data = files.read_json(kept)
-        return Answer(data["text"], model, "", data["tokens_in"], data["tokens_out"])
+        reply = ask(case.prompt)
+        tokens = reply.tokens_in, reply.tokens_out
+        if reply.refused:
+            return Answer(None, model, "the model declined", *tokens)
+        return Answer(reply.text, model, "", *tokens)
 
     return judge

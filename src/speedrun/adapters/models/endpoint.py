@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httpx2
@@ -27,10 +28,38 @@ ONE_CALL = httpx2.Limits(max_keepalive_connections=0)
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
 REPLY_BYTES_MAX = 64 * 2**20
 DETAIL = 300  # characters of an endpoint's message that are shown
+ERROR_S, ERROR_BYTES = 30.0, 2**20  # of an error's text, which the SDK would read to any length
+SECRET_CHARS = 8  # no real key is shorter; "x", for a server that asks for none, is no secret
+HEADER = re.compile(r"[!-~]+")  # what can follow "Bearer "
+STATUSES = range(400, 600)
+HEADERS = ("host", "accept", "connection", "content-", "transfer-", "user-agent", "x-stainless-")
 
 
 class CutOff(Exception):
     """A reply that had begun and was given up."""
+
+
+class _Bounded(httpx2.SyncByteStream):
+    """The beginning of an error's text, so that one that trickles or swells ends all the same."""
+
+    def __init__(self, stream: httpx2.SyncByteStream) -> None:
+        self._stream = stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        deadline, size = time.monotonic() + ERROR_S, 0
+        for piece in self._stream:
+            yield piece
+            size += len(piece)
+            if size > ERROR_BYTES or time.monotonic() > deadline:
+                return
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+def _bound_error(response: httpx2.Response) -> None:
+    if response.is_error and isinstance(response.stream, httpx2.SyncByteStream):
+        response.stream = _Bounded(response.stream)
 
 
 class Endpoint:
@@ -43,10 +72,23 @@ class Endpoint:
         self._client = openai.OpenAI(
             base_url=spec.base_url,
             api_key=self._key,
-            http_client=openai.DefaultHttpxClient(timeout=timeout, limits=ONE_CALL),
+            http_client=openai.DefaultHttpxClient(
+                timeout=timeout,
+                limits=ONE_CALL,
+                follow_redirects=False,  # the key and the prompt go nowhere else
+                event_hooks={"request": [self._address], "response": [_bound_error]},
+            ),
             timeout=timeout,
             max_retries=0,
         )
+
+    def _address(self, request: httpx2.Request) -> None:
+        """Send the model's own key and none of what the SDK adds from its environment variables.
+
+        OPENAI_ORG_ID and OPENAI_CUSTOM_HEADERS are meant for another endpoint, and may hold a key.
+        """
+        given = {name: text for name, text in request.headers.items() if name.startswith(HEADERS)}
+        request.headers = httpx2.Headers({**given, "Authorization": f"Bearer {self._key}"})
 
     def attempt(self, body: Mapping[str, Any]) -> dict[str, Any] | Failure:
         """Send ``body`` once; the completion comes back as the endpoint worded it."""
@@ -83,9 +125,8 @@ class Endpoint:
             raw = None
         if _is_completion(raw):
             return dict(raw)
-        return Failure(
-            "MalformedReply", f"no chat completion but {self._line(text)!r}", cut_off=True
-        )
+        told, shown = _status_told(raw), f"no chat completion but {self._line(text)!r}"
+        return Failure("MalformedReply", shown, status=told, cut_off=told is None)
 
     def _status_failure(self, error: openai.APIStatusError) -> Failure:
         return Failure(
@@ -105,6 +146,8 @@ class Endpoint:
 
     def redacted(self, text: str) -> str:
         """Return ``text`` without the key: some endpoints repeat it in their errors."""
+        if not self.spec.api_key_env or len(self._key) < SECRET_CHARS:
+            return text
         for form in {self._key, json.dumps(self._key)[1:-1]}:
             text = text.replace(form, "[key]")
         return text
@@ -114,20 +157,33 @@ def _key(spec: ModelSpec) -> str:
     if not spec.api_key_env:
         return "no-key"  # the SDK wants one; a local server ignores it
     key = os.environ.get(spec.api_key_env, "").strip()
-    if not key:
+    if not HEADER.fullmatch(key):
+        fault = "holds what no key does (a space, a line end or no ASCII)" if key else "is not set"
         raise SpeedrunError(
-            f"model {spec.name}: environment variable {spec.api_key_env} is not set: export "
-            "the endpoint's key in it (any text for a local server without keys)"
+            f"model {spec.name}: environment variable {spec.api_key_env} {fault}: export the "
+            "endpoint's key in it, or set api_key_env to null for a server without keys"
         )
     return key
 
 
 def _is_completion(raw: Any) -> bool:
-    """Whether there is a first choice with a message; a choice that failed upstream is none."""
+    """Whether there are choices with messages; a choice that failed upstream is none."""
     choices = raw.get("choices") if isinstance(raw, dict) else None
-    first = choices[0] if isinstance(choices, list) and choices else None
-    return (
-        isinstance(first, dict)
-        and isinstance(first.get("message"), dict)
-        and first.get("finish_reason") != "error"
+    return isinstance(choices, list) and choices != [] and all(map(_is_choice, choices))
+
+
+def _is_choice(choice: Any) -> bool:
+    message = choice.get("message") if isinstance(choice, dict) else None
+    if not isinstance(message, dict) or choice.get("finish_reason") == "error":
+        return False
+    calls = message.get("tool_calls") or []
+    return isinstance(calls, list) and all(
+        isinstance(call, dict) and isinstance(call.get("function") or {}, dict) for call in calls
     )
+
+
+def _status_told(raw: Any) -> int | None:
+    """Return the status of an error that came under status 200, as OpenRouter's do."""
+    error = raw.get("error") if isinstance(raw, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, int) and code in STATUSES else None

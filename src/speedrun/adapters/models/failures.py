@@ -15,10 +15,19 @@ from speedrun.files import SpeedrunError
 PASSING = (408, 409, 429)  # and everything from 500
 TIMED_OUT = (408, 504, 524)  # somewhere on the way, while the model may have gone on
 REFUSALS = ("content_filter", "content_policy_violation", "invalid_prompt")  # error codes
+# As Anthropic and DeepSeek word it, who give no code of its own.
+REFUSAL_WORDS = ("content filtering policy", "content exists risk")
 EXHAUSTED = "insufficient_quota"  # a 429 that no waiting mends
 TOO_LONG = "context_length_exceeded"
-# As OpenAI, vLLM, Anthropic, DeepSeek and Google word it where they give no code.
-TOO_LONG_WORDS = ("context length", "prompt is too long", "input token count", "context window")
+# As OpenAI, vLLM, Anthropic, DeepSeek, Google and llama.cpp word it where they give no code.
+TOO_LONG_WORDS = (
+    "context length",
+    "context limit",
+    "context size",
+    "context window",
+    "input token count",
+    "prompt is too long",
+)
 BACKOFF_MAX_S = 60.0
 
 
@@ -64,13 +73,17 @@ class Failure:
     @property
     def too_long(self) -> bool:
         """Whether the prompt was longer than the context."""
-        known = self.code == TOO_LONG or any(w in self.detail.lower() for w in TOO_LONG_WORDS)
+        known = self.code == TOO_LONG or self._says(TOO_LONG_WORDS)
         return known and self.status in (400, 413, 422)
 
     @property
     def refused(self) -> bool:
         """Whether a filter of the provider's turned the prompt down."""
-        return self.status in (400, 403) and self.code in REFUSALS
+        known = self.code in REFUSALS or self._says(REFUSAL_WORDS)
+        return known and self.status in (400, 403)
+
+    def _says(self, words: tuple[str, ...]) -> bool:
+        return any(word in self.detail.lower() for word in words)
 
 
 def wait_s(spec: ModelSpec, failure: Failure, retries: int) -> float | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import datetime
 import logging
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -23,7 +24,7 @@ from speedrun.adapters.models import failures, prices
 from speedrun.adapters.models.failures import Failure
 from speedrun.adapters.models.replies import ReplyStore
 from speedrun.adapters.models.slots import slot
-from speedrun.adapters.models.spec import ModelSpec, deciding, read, request_body
+from speedrun.adapters.models.spec import BODY_KEYS, ModelSpec, deciding, read, request_body
 from speedrun.schema import Call
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 STORE = Path("store")
 REFUSED = ("content_filter", "refusal")
+WORD_CHARS = 200
+ROOM_BYTES = 2**24  # on the disk before a question is sent: its reply must find room
 _sleep = time.sleep  # named, so that tests need not wait
 LOG = logging.getLogger(__name__)
 
@@ -85,6 +88,10 @@ def open_model(
     return Model(read(config, operation), operation, owner, store)
 
 
+class NotAsked(Exception):
+    """Nobody waits for the reply any more, and the question was not sent."""
+
+
 class Model:
     """A chat model behind an OpenAI-compatible endpoint; safe for threads and for processes."""
 
@@ -102,11 +109,15 @@ class Model:
         """Answer a conversation; see ``complete`` for the errors."""
         return self.complete({"messages": [dict(message) for message in messages]}, key).reply
 
-    def complete(self, body: Mapping[str, Any], key: CallKey) -> Completion:
+    def complete(
+        self, body: Mapping[str, Any], key: CallKey, over: threading.Event | None = None
+    ) -> Completion:
         """Answer a /chat/completions body; its model and sampling settings give way to ours.
 
-        Errors: RequestError for a body that is no text chat. BudgetExceeded before a cap is
-        passed. ContextTooLong. EndpointError when the endpoint still fails after the retries.
+        Once ``over`` is set nothing more is sent: an attempt on its way is waited for, since it
+        is paid for, but is not repeated. Errors: RequestError for a body that is no text chat.
+        BudgetExceeded before a cap is passed. ContextTooLong. EndpointError when the endpoint
+        still fails after the retries. NotAsked.
         """
         sent = request_body(self.spec, body)
         name = self.reply_key(sent, key)
@@ -114,12 +125,18 @@ class Model:
             record = self.replies.get(name)
             if record is not None:
                 return self._stored(name, record)
-            with slot(self._slots, self.spec.seller, self.spec.concurrency):
-                return self._paid(name, sent, key)
+            with slot(self._slots, self.spec.seller, self.spec.concurrency, over):
+                if over and over.is_set():
+                    raise NotAsked
+                return self._paid(name, sent, key, over)
 
     def reply_key(self, sent: Mapping[str, Any], key: CallKey) -> str:
-        """Return the name under which the reply to a body is stored."""
-        return files.digest_value([deciding(self.spec), sent, self.owner, asdict(key)])
+        """Return the name under which the reply to a body is stored.
+
+        Of the body the question alone: its settings are the model's, under whatever names.
+        """
+        question = {name: sent[name] for name in BODY_KEYS if name in sent}
+        return files.digest_value([deciding(self.spec), question, self.owner, asdict(key)])
 
     def _stored(self, name: str, record: Mapping[str, Any]) -> Completion:
         call = replace(typed.from_dict(Call, record["call"]), stored=True)
@@ -131,8 +148,11 @@ class Model:
         tokens = (call.tokens_in or 0) + (call.tokens_out or 0) if known else None
         self.ledger.settle(name, usd=call.cost_usd, tokens=tokens)
 
-    def _paid(self, name: str, sent: dict[str, Any], key: CallKey) -> Completion:
-        raw, seconds, retries = self._send(self._opened(), name, sent)
+    def _paid(
+        self, name: str, sent: dict[str, Any], key: CallKey, over: threading.Event | None
+    ) -> Completion:
+        files.require_space(self.replies.folder, ROOM_BYTES, "the reply store")
+        raw, seconds, retries = self._send(self._opened(), name, sent, over)
         call = self._call(sent, raw, key, seconds, retries)
         record = {"owner": self.owner, "sweep": self.sweep, "key": asdict(key), "raw": raw}
         record |= {"received": _now(), "model": self.spec.name, "call": typed.to_dict(call)}
@@ -148,7 +168,7 @@ class Model:
         return self._endpoint
 
     def _send(
-        self, endpoint: Endpoint, name: str, sent: dict[str, Any]
+        self, endpoint: Endpoint, name: str, sent: dict[str, Any], over: threading.Event | None
     ) -> tuple[dict[str, Any], float, int]:
         """Return the completion, the seconds of the attempt that brought it, and the retries."""
         retries = 0
@@ -162,11 +182,19 @@ class Model:
                 return _filtered(result, self.spec), time.monotonic() - started, retries
             self._account(name, result)
             wait = failures.wait_s(self.spec, result, retries)
-            if wait is None:
+            if wait is None or not self._waited(wait, over, result, retries):
                 raise failures.error(self.spec, result, retries)
-            LOG.warning("%s: again in %.0f s", failures.explain(self.spec, result, retries), wait)
-            _sleep(wait)
             retries += 1
+
+    def _waited(
+        self, wait: float, over: threading.Event | None, failure: Failure, retries: int
+    ) -> bool:
+        """Wait before the next attempt; False if there is to be none."""
+        LOG.warning("%s: again in %.0f s", failures.explain(self.spec, failure, retries), wait)
+        if over:
+            return not over.wait(wait)
+        _sleep(wait)
+        return True
 
     def _reserve(self, name: str, sent: dict[str, Any]) -> None:
         worst = prices.worst_tokens(self.spec, sent)
@@ -201,8 +229,8 @@ class Model:
             seconds=round(seconds, 6),
             source="model",
             purpose=key.purpose,
-            model=str(raw.get("model") or ""),
-            finish_reason=str(choice.get("finish_reason") or ""),
+            model=_word(raw.get("model")),
+            finish_reason=_word(choice.get("finish_reason")),
             tokens_reasoning=tokens.reasoning,
             tokens_cached=tokens.cached,
             retries=retries,
@@ -221,6 +249,12 @@ def _completion(raw: dict[str, Any], call: Call) -> Completion:
     message = choice["message"]
     refused = bool(message.get("refusal")) or call.finish_reason in REFUSED
     return Completion(raw, Reply(_text(message), refused, call.finish_reason, call))
+
+
+def _word(value: Any) -> str:
+    """Return an endpoint's word as a line of a record can hold it."""
+    word = str(value or "")[:WORD_CHARS]
+    return "".join(char if char.isprintable() else "?" for char in word)
 
 
 def _text(message: Mapping[str, Any]) -> str:

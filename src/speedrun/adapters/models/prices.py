@@ -13,8 +13,8 @@ from typing import Any
 from speedrun.adapters.models.spec import ModelSpec, Prices
 from speedrun.files import canonical_json
 
-BYTES_A_TOKEN = 2  # fewer than any text of ours has, so that an estimate is an upper bound
 TOKENS_A_MESSAGE = 16  # what a provider's template adds, rounded up
+COUNT_MOST = 10**12  # tokens of one call: more is no count
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,9 @@ def tokens_of(usage: Any) -> Tokens:
 
 def _count(usage: Any, key: str) -> int | None:
     value = usage.get(key) if isinstance(usage, Mapping) else None
-    whole = isinstance(value, int) and not isinstance(value, bool) and value >= 0
-    return value if whole else None
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < COUNT_MOST:
+        return None
+    return value
 
 
 def cost_usd(spec: ModelSpec, tokens: Tokens) -> float | None:
@@ -92,9 +93,12 @@ def price_source(spec: ModelSpec) -> str:
 
 
 def worst_tokens(spec: ModelSpec, body: Mapping[str, Any]) -> Tokens:
-    """Return the most tokens that a call can take; ``out`` is None where nothing bounds it."""
+    """Return the most tokens that a call can take; ``out`` is None where nothing bounds it.
+
+    A token stands for a byte at least: digits and odd characters come close to that.
+    """
     asked = {key: body[key] for key in ("messages", "tools", "response_format") if key in body}
     size = len(canonical_json(asked).encode("utf-8", "surrogatepass"))
-    estimate = -(-size // BYTES_A_TOKEN) + TOKENS_A_MESSAGE * len(body["messages"])
+    estimate = size + TOKENS_A_MESSAGE * len(body["messages"])
     given = min(estimate, spec.context_tokens or estimate)
     return Tokens(given=given, out=spec.output_bound)

@@ -48,12 +48,15 @@ class ReplyStore:
         The lock file is deleted while it is held: who waits for it then makes a new one.
         """
         path = self.path(key).with_suffix(".lock")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(path, poll_interval=0.02):
-            try:
-                yield
-            finally:
-                path.unlink(missing_ok=True)
+        lock = filelock.FileLock(path, poll_interval=0.02)
+        with files.disk_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+            lock.release()
 
 
 def _sync_folder(folder: Path) -> None:

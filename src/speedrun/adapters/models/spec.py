@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +18,12 @@ KIND = "openai_compatible"
 BODY_KEYS = ("messages", "tools", "tool_choice", "parallel_tool_calls", "response_format", "stop")
 SAMPLING_KEYS = ("temperature", "top_p", "reasoning_effort")
 PART_TYPES = ("text", "refusal")
+LENGTH_KEYS = ("max_tokens", "max_completion_tokens")  # as endpoints name the bound of a reply
+# What extra_body must not hold: it has a field of its own, is the question, or would change what a
+# call brings or costs at most.
+NOT_EXTRA = ("model", "messages", "tools", *SAMPLING_KEYS, *LENGTH_KEYS, "stream", "n")
+ABOVE_ZERO = ("timeout_s", "concurrency", "max_tokens", "context_tokens", "max_output_tokens")
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")  # and so no key that was put where its name belongs
 
 
 class RequestError(Exception):
@@ -82,24 +90,59 @@ def read(config: Mapping[str, Any], operation: Mapping[str, Any]) -> ModelSpec:
     present = {key: value for key, value in given.items() if value is not None}
     try:
         spec = typed.from_dict(ModelSpec, present)
+        _check_key_name(spec)
+        _check_address(spec)
+        _check_numbers(spec)
+        _check_body(spec)
     except files.SpeedrunError as error:
         raise files.SpeedrunError(f"config/model/{name}.yaml: {error}") from error
-    _check_address(spec)
     return spec
 
 
-def _check_address(spec: ModelSpec) -> None:
-    address = urlsplit(spec.base_url)
-    if address.scheme not in ("http", "https") or not address.hostname:
+def _check_key_name(spec: ModelSpec) -> None:
+    """Refuse a key in place of its name, without showing it: the file ends on shell lines."""
+    if spec.api_key_env and not VARIABLE.fullmatch(spec.api_key_env):
         raise files.SpeedrunError(
-            f"config/model/{spec.name}.yaml: base_url must be the root of an OpenAI-compatible "
-            "interface, such as http://127.0.0.1:8000/v1"
+            "api_key_env must be the name of an environment variable, such as OPENAI_API_KEY, "
+            "never a key itself"
+        )
+
+
+def _check_address(spec: ModelSpec) -> None:
+    try:
+        address = urlsplit(spec.base_url)
+        found = address.scheme in ("http", "https") and address.hostname and address.port != 0
+    except ValueError:  # no address at all, or no port
+        found = None
+    if not found or re.search(r"\s", spec.base_url):
+        advice = "" if spec.base_url else " (a verb run by hand is told it by --operation)"
+        raise files.SpeedrunError(
+            "base_url must be the root of an OpenAI-compatible interface, such as "
+            f"http://127.0.0.1:8000/v1{advice}"
         )
     if address.username or address.password or address.query:
         raise files.SpeedrunError(
-            f"config/model/{spec.name}.yaml: base_url holds a user name, password or query: keys "
-            "are given by api_key_env alone"
+            "base_url holds a user name, password or query: keys are given by api_key_env alone"
         )
+
+
+def _check_numbers(spec: ModelSpec) -> None:
+    """Refuse what would wait without end, send nothing, or count money backwards."""
+    given = {**typed.to_dict(spec), **(typed.to_dict(spec.prices) if spec.prices else {})}
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            continue
+        if not 0 <= value < math.inf or (value == 0 and name in ABOVE_ZERO):
+            least = "above 0" if name in ABOVE_ZERO else "of at least 0"
+            raise files.SpeedrunError(f"{name} must be a finite number {least}, got {value!r}")
+
+
+def _check_body(spec: ModelSpec) -> None:
+    if spec.max_tokens_field not in LENGTH_KEYS:
+        raise files.SpeedrunError(f"max_tokens_field must be {' or '.join(LENGTH_KEYS)}")
+    for name in NOT_EXTRA:
+        if name in spec.extra_body:
+            raise files.SpeedrunError(f"extra_body must not hold {name!r}")
 
 
 def deciding(spec: ModelSpec) -> dict[str, Any]:
