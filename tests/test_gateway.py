@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import os
@@ -22,11 +23,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent_coders import model_at
-from model_server import ModelServer
+from model_server import ModelServer, status
 from speedrun.adapters.coders import relay, streaming, workspace
 from speedrun.adapters.coders.ending import Ending
-from speedrun.adapters.coders.gateway import CONNECTIONS, Gateway
-from speedrun.adapters.models import CallKey, RequestError
+from speedrun.adapters.coders.gateway import Gateway
+from speedrun.adapters.coders.serving import CONNECTIONS, DEPTH_MOST
+from speedrun.adapters.models import CallKey, EndpointError, RequestError
+from speedrun.adapters.models.slots import slot
 from speedrun.files import SpeedrunError
 from speedrun.schema import Outcome
 
@@ -130,6 +133,9 @@ def test_everything_else_is_not_served_and_counted(served: Served, method: str, 
     [
         b"", b"[1]", b"{", b'{"messages": []}', b'{"messages": 3}', b"[" * 100_000, b"\xff",
         b'{"messages": [{"role": "user", "content": "\\ud800"}]}', b'{"messages": [], "x": NaN}',
+        b'{"messages": [{"role": "user", "content": "?"}], "tools": 1e999}', b"9" * 5000,
+        b'{"messages": [{"role": "user", "x": %b}]}' % (b"[" * DEPTH_MOST + b"]" * DEPTH_MOST),
+        b'{"messages": [{"role": "user", "x": %b}]}' % (b"[" * 980 + b"]" * 980),
     ],
 )  # fmt: skip
 def test_a_broken_question_is_the_agents_fault(served: Served, body: bytes) -> None:
@@ -188,7 +194,7 @@ def _status(served: Served) -> int:
 
 
 def test_a_fault_of_the_harness_halts_the_agent() -> None:
-    def broken(body: Any, key: CallKey) -> Any:
+    def broken(body: Any, key: CallKey, over: threading.Event) -> Any:
         raise ZeroDivisionError
 
     with Gateway(broken, key_of, "m", 9, "made-up") as gateway:
@@ -210,10 +216,68 @@ def test_a_reply_on_its_way_is_waited_for(tmp_path: Path) -> None:
     served.close()
 
 
+def test_what_was_not_sent_when_the_node_ended_is_not_sent(tmp_path: Path) -> None:
+    """Neither a question that waits for its turn at the provider nor another attempt."""
+    server = ModelServer(faults=[status(500, retry_after="500")])
+    with server, ThreadPoolExecutor(1) as pool:
+        model = model_at(server.url, tmp_path, max_retries=3, provider="p", concurrency=1)
+        with Gateway(model.complete, key_of, "m", 9, "made-up") as gateway:
+            asking = pool.submit(gateway.chat, {"messages": ASKED})
+            while not server.requests:
+                time.sleep(0.01)
+        assert asking.result()[0] == 503
+        assert len(server.requests) == 1 and isinstance(gateway.failure, EndpointError)
+        second = Gateway(model.complete, key_of, "m", 9, "made-up")
+        with slot(tmp_path / "store" / "slots", "p", 1):
+            waiting = pool.submit(second.chat, {"messages": ASKED})
+            while not second.asked:
+                time.sleep(0.01)
+            second.__exit__()
+        assert waiting.result()[0] == 503
+        assert len(server.requests) == 1 and second.failure is None
+
+
+def test_a_client_that_gave_up_and_asks_again_is_not_paid_for_twice(tmp_path: Path) -> None:
+    go_on = threading.Event()
+
+    def reply(body: Any) -> str:
+        go_on.wait(20)
+        return f"reply {len(served.server.requests)}"
+
+    served = Served(tmp_path, reply)
+    impatient = served.client.with_options(timeout=0.2)
+    for _ in range(3):  # the second and third wait for their turn, and are not waited for either
+        with pytest.raises(openai.APITimeoutError):
+            impatient.chat.completions.create(model="any", messages=ASKED)  # type: ignore[arg-type]
+    go_on.set()
+    said = [ask(served).choices[0].message.content for _ in range(2)]
+    assert said == ["reply 1", "reply 2"]  # one that was heard is a new sample when asked again
+    assert (len(served.server.requests), len(served.gateway.replies)) == (2, 2)
+    served.close()
+
+
+def test_who_holds_a_connection_open_holds_up_nobody(served: Served) -> None:
+    head = "POST /v1/chat/completions HTTP/1.1\r\nAuthorization: Bearer made-up\r\n"
+    with socket.create_connection(("127.0.0.1", served.port)) as raw:
+        raw.sendall(f"{head}Content-Length: 9\r\n\r\n[".encode())
+        while not served.gateway.turn.locked():
+            time.sleep(0.01)
+        served.gateway.__exit__()  # the test's own limit ends it if this waits
+
+
+def test_a_transcript_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("speedrun.adapters.coders.gateway.TRANSCRIPT_BYTES", 250)
+    gateway = Gateway(None, key_of, "m", 9, "made-up")
+    for text in ("x" * 99, "y" * 99, "z"):
+        gateway._note([text])
+    kept = [json.loads(line).get("messages") for line in gateway.asked]
+    assert kept == [["x" * 99], None, ["z"]]
+
+
 def test_nothing_is_asked_once_the_node_has_ended() -> None:
     asked, go_on = threading.Event(), threading.Event()
 
-    def slow(body: Any, key: CallKey) -> Any:
+    def slow(body: Any, key: CallKey, over: threading.Event) -> Any:
         asked.set()
         go_on.wait()
         raise RequestError("asked")
@@ -222,7 +286,7 @@ def test_nothing_is_asked_once_the_node_has_ended() -> None:
         first = pool.submit(gateway.chat, {})
         asked.wait()
         waiting = pool.submit(gateway.chat, {})
-        gateway.__exit__()
+        gateway.__exit__(KeyboardInterrupt)  # that waits for nobody
         go_on.set()
         assert (first.result()[0], waiting.result()[0]) == (400, 503)
     assert len(gateway.asked) == 1
@@ -241,8 +305,8 @@ def test_the_transcript_gives_every_question_back(messages: list[list[str]]) -> 
     seen: list[str] = []
     for asked in messages:
         gateway._note(asked)
-        kept = gateway.asked[-1]["kept"]
-        seen = [*seen[:kept], *gateway.asked[-1]["messages"]]
+        note = json.loads(gateway.asked[-1])
+        seen = [*seen[: note["kept"]], *note["messages"]]
         assert seen == asked
 
 
@@ -329,6 +393,14 @@ def test_a_workspace_is_read_without_litter_and_without_what_a_run_provides(tmp_
     (tmp_path / "w" / ".aider.link").symlink_to("/etc/passwd")
     (tmp_path / "w" / "empty").mkdir()
     assert workspace.read(tmp_path / "w", LIMITS) == {"train.py": "x\r\n", "lib/a.py": "ä"}
+
+
+def test_the_parents_files_are_no_litter(tmp_path: Path) -> None:
+    given = {"runs.log": "1", ".git/hook": "2"}
+    workspace.write(tmp_path / "w", {**given, "new.log": "3"})
+    limits = dataclasses.replace(LIMITS, ignore=["*.log", ".git"])
+    assert workspace.read(tmp_path / "w", limits, given) == given
+    assert workspace.read(tmp_path / "w", limits) == {}
 
 
 def _deep(folder: Path) -> None:

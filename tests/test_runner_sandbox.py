@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import email
+import errno
 import os
+import platform
 import shutil
 import socket
 import subprocess
@@ -16,7 +18,7 @@ import pytest
 
 from running import SOURCE, make_spec, run_code, text_of
 from speedrun.files import SpeedrunError
-from speedrun.runner import process, sandbox
+from speedrun.runner import process, sandbox, seccomp
 from speedrun.runner.start import Command
 
 LOOK = """
@@ -103,6 +105,27 @@ def test_sandbox_refuses_writes_outside_and_large_files(tmp_path: Path) -> None:
     _, lines = run_code(tmp_path, code)
     assert text_of(lines) == [sandbox.NOBODY]
     assert (tmp_path / "work" / "here").read_text() == "x"
+
+
+REFUSED = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+for number in NUMBERS:
+    ctypes.set_errno(0)
+    print(libc.syscall(number, b"user", b"note", b"for the next node", 4, -4), ctypes.get_errno())
+"""
+
+
+@pytest.mark.skipif(not seccomp.program(), reason="the calls of this machine are not known")
+def test_calls_that_lead_past_the_sandbox_are_refused(tmp_path: Path) -> None:
+    _, numbers = seccomp.CALLS[platform.machine()]
+    _, lines = run_code(tmp_path, f"NUMBERS = {numbers}\n{REFUSED}")
+    assert text_of(lines) == [f"-1 {errno.EPERM}"] * len(numbers)
+
+
+def test_a_machine_whose_calls_are_not_known_has_no_filter() -> None:
+    assert seccomp.program("riscv64") == b""
+    assert {len(seccomp.program(machine)) for machine in seccomp.CALLS} == {11 * 8}
 
 
 def test_drivers_cannot_be_told_anything(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import math
 import os
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 INTERVAL_S = 1.0  # between two looks: a walk costs the harness a few ms for a thousand files
@@ -22,7 +22,7 @@ class WorkFolder:
     def __init__(self, folder: Path, limit_mb: int) -> None:
         """Watch ``folder``, on the file system it is on now."""
         self._folder, self._limit_bytes = folder, limit_mb * 2**20
-        self._device = folder.stat().st_dev
+        self._devices = {folder.stat().st_dev, memory_device()}
         self._looked_s = time.monotonic()
 
     def overfull(self, pids: Iterable[int]) -> bool:
@@ -31,7 +31,7 @@ class WorkFolder:
             return False
         self._looked_s = time.monotonic()
         used = named_bytes(self._folder, self._limit_bytes)
-        return used + nameless_bytes(pids, self._device) > self._limit_bytes
+        return used + nameless_bytes(pids, self._devices) > self._limit_bytes
 
 
 def named_bytes(folder: Path, enough_bytes: int) -> float:
@@ -65,16 +65,25 @@ def _entry_bytes(entry: os.DirEntry[str]) -> int:
     return max(blocks * BLOCK_BYTES, ENTRY_BYTES)
 
 
-def nameless_bytes(pids: Iterable[int], device: int) -> int:
-    """Return the space of deleted files on ``device`` that ``pids`` still hold open."""
-    found: dict[int, int] = {}
+def memory_device() -> int:
+    """Return the device of files that are in memory and never had a name: no RSS counts them."""
+    handle = os.memfd_create("")
+    try:
+        return os.fstat(handle).st_dev
+    finally:
+        os.close(handle)
+
+
+def nameless_bytes(pids: Iterable[int], devices: Collection[int]) -> int:
+    """Return the space of the files without a name on ``devices`` that ``pids`` hold open."""
+    found: dict[tuple[int, int], int] = {}
     for pid in pids:
         with contextlib.suppress(OSError):  # the process has ended
             for handle in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(OSError):
                     status = os.stat(f"/proc/{pid}/fd/{handle}")
-                    if status.st_nlink == 0 and status.st_dev == device:
-                        found[status.st_ino] = status.st_blocks * BLOCK_BYTES
+                    if status.st_nlink == 0 and status.st_dev in devices:
+                        found[status.st_dev, status.st_ino] = status.st_blocks * BLOCK_BYTES
     return sum(found.values())
 
 

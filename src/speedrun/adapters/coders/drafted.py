@@ -12,7 +12,7 @@ from speedrun import files, schema
 from speedrun.schema import Call, Parent, Proposal
 from speedrun.stages import preflight
 from speedrun.stages.generate import Coder, CoderRequest
-from speedrun.stages.generate.reply import render_file
+from speedrun.stages.generate.prompt import render_files
 from speedrun.stages.generate.templates import fill
 
 PURPOSE = "preflight"
@@ -39,7 +39,8 @@ class Drafted:
 
 
 def _second(request: CoderRequest, draft: dict[str, str], finding: str) -> CoderRequest:
-    shown = "\n".join(render_file(name, text) for name, text in sorted(draft.items()))
+    changed = {name: text for name, text in draft.items() if request.base.get(name) != text}
+    shown = render_files(changed or draft, request.style)
     quoted = "\n".join(f"    {line}" for line in finding.splitlines())
     prompt = fill("preflight", prompt=request.prompt, finding=quoted, files=shown)
     return dataclasses.replace(request, prompt=prompt, base=draft, purpose=PURPOSE)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +18,8 @@ from speedrun import files
 from speedrun.stages.generate.reply import RESERVED
 
 # What agents and their tools leave beside the work.
-LITTER = (".git", ".gitignore", ".cache", ".venv", "__pycache__", "*.pyc", ".*_cache",
-          "node_modules", "*.log")  # fmt: skip
+LITTER = (".git", ".gitignore", ".cache", ".venv", "__pycache__", "*.pyc", ".pytest_cache",
+          ".mypy_cache", ".ruff_cache", "node_modules", "*.log")  # fmt: skip
 DEPTH = 12  # folders below one another
 ENTRIES = 10_000  # looked at, litter included
 OPEN = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -44,15 +44,16 @@ def write(folder: Path, base: Mapping[str, str]) -> None:
     files.write_tree(folder, base)
 
 
-def read(folder: Path, limits: Limits) -> dict[str, str]:
+def read(folder: Path, limits: Limits, given: Collection[str] = ()) -> dict[str, str]:
     """Return the solution that an agent left, or raise WorkspaceError.
 
-    Litter and what a run itself provides (data/, probe_logits.npy) are left out. Names are
-    checked where every coder's are (stages.generate.node).
+    Litter and what a run itself provides (data/, probe_logits.npy) are left out; the parent's
+    files, ``given``, are no litter. Names are checked where every coder's are
+    (stages.generate.node).
     """
     found: dict[str, str] = {}
     room = limits.max_total_kb * 1024
-    with _Folder(folder, limits) as reader:
+    with _Folder(folder, limits, given) as reader:
         for name, content in reader.contents():
             room -= len(content)
             if room < 0:
@@ -66,8 +67,9 @@ def read(folder: Path, limits: Limits) -> dict[str, str]:
 class _Folder:
     """A walk below one open folder, which bounds what it looks at."""
 
-    def __init__(self, folder: Path, limits: Limits) -> None:
+    def __init__(self, folder: Path, limits: Limits, given: Collection[str]) -> None:
         self._folder, self._limits, self._seen = folder, limits, 0
+        self._given = {str(path) for name in given for path in [Path(name), *Path(name).parents]}
 
     def __enter__(self) -> _Folder:
         try:
@@ -88,9 +90,9 @@ class _Folder:
             self._seen += 1
             if self._seen > ENTRIES:
                 raise WorkspaceError(f"there are more than {ENTRIES} entries")
-            if self._is_left_out(name, depth):
-                continue
             path = f"{prefix}{name}"
+            if path not in self._given and self._is_left_out(name, depth):
+                continue
             handle = _open(place, name, path)
             try:
                 yield from self._entry(handle, path, depth)
