@@ -72,10 +72,10 @@ def test_a_good_run_without_a_parent(tmp_path: Path) -> None:
 def test_a_run_is_held_against_its_parent(tmp_path: Path) -> None:
     parent = analyzed(tmp_path, SLOWER)
     lines = analyzed(tmp_path, GOOD, before=parent).digest.splitlines()
-    assert lines[1] == "time: 10.00 s to the target, 0.800 times that of node 1 (12.50 s)"
+    assert lines[1] == "time: 10.00 s to the target, 0.800 times that of attempt 1 (12.50 s)"
     assert lines[-2:] == [
-        "val_loss less that of node 1 at the same steps: 10: -0.2000; 20: -0.0500",
-        "last val_loss: 3.4000 at step 20, node 1 had 3.4500 at step 20 (-0.0500)",
+        "val_loss less that of attempt 1 at the same steps: 10: -0.2000; 20: -0.0500",
+        "last val_loss: 3.4000 at step 20, attempt 1 had 3.4500 at step 20 (-0.0500)",
     ]
 
 
@@ -86,15 +86,15 @@ def test_a_run_that_missed_the_target_is_compared_too(tmp_path: Path) -> None:
     assert lines[:3] == [
         "outcome: missed_target",
         "reason: the last val_loss is 3.6, the target 3.5",
-        "time: 10.00 s to its end, 0.800 times that of node 1 (12.50 s)",
+        "time: 10.00 s to its end, 0.800 times that of attempt 1 (12.50 s)",
     ]
     assert lines[-2].endswith("at the same steps: no step in common")
-    assert lines[-1].endswith("3.6000 at step 14, node 1 had 3.4500 at step 20 (+0.1500)")
+    assert lines[-1].endswith("3.6000 at step 14, attempt 1 had 3.4500 at step 20 (+0.1500)")
 
 
 def test_a_parent_without_a_curve_is_not_compared(tmp_path: Path) -> None:
     parent = analyzed(tmp_path, [], CRASHED)
-    assert "node 1" not in analyzed(tmp_path, GOOD, before=parent).digest
+    assert "attempt 1" not in analyzed(tmp_path, GOOD, before=parent).digest
 
 
 def test_printed_gpu_memory_is_told(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_the_parents_analysis_lies_beside_or_is_the_roots(tmp_path: Path) -> Non
     root = tmp_path / "root.json"
     schema.save(root, analyzed(tmp_path / "reference", SLOWER))
     first = stage.analyze_node(node(tmp_path, 1, 0, GOOD), TRACK, None, root_analysis=root)
-    assert "0.800 times that of the start (12.50 s)" in first.digest
+    assert "0.800 times that of the start record (12.50 s)" in first.digest
     second = stage.analyze_node(node(tmp_path, 2, 1, SLOWER), TRACK, None, root_analysis=root)
-    assert "1.250 times that of node 1 (10.00 s)" in second.digest
+    assert "1.250 times that of attempt 1 (10.00 s)" in second.digest
     assert "times that" not in stage.analyze_node(tmp_path / "node_1", TRACK, None).digest
 
 
@@ -157,7 +157,7 @@ def test_the_command_line_takes_the_roots_analysis(tmp_path: Path) -> None:
     words = ["analyze", "--track", json.dumps(schema.to_dict(TRACK)), "--shards", str(tmp_path)]
     words += ["--folder", str(folder), "--root-analysis", str(tmp_path / "root.json")]
     assert cli.main(words) == 0
-    assert "times that of the start" in (folder / "summary.md").read_text()
+    assert "times that of the start record" in (folder / "summary.md").read_text()
 
 
 # --- exceptions ---
@@ -186,8 +186,8 @@ Tried to allocate 20 GiB.
 
 def test_an_exception_is_told_with_its_own_last_frames(tmp_path: Path) -> None:
     assert told(tmp_path, CHAINED, *GOOD[:1])[:9] == [
-        "outcome: candidate_error",
-        "reason: exited with code 1",
+        "outcome: oom",
+        "reason: died of an exception: out of GPU memory",
         "error: torch.OutOfMemoryError: CUDA out of memory.",
         "  | Tried to allocate 20 GiB.",
         "last frames in its own files:",
@@ -197,6 +197,31 @@ def test_an_exception_is_told_with_its_own_last_frames(tmp_path: Path) -> None:
         "  |     return torch.nn.functional.linear(a, b.reshape(2,2))",
     ]
     assert told(tmp_path, CHAINED)[9] == "raised in: torch/nn/functional.py, line 12, in linear"
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB.", Outcome.OOM),
+        ("torch.cuda.OutOfMemoryError: Allocation on device", Outcome.OOM),
+        ("RuntimeError: CUDA error: out of memory", Outcome.OOM),
+        ("RuntimeError: no CUDA device, none out of memory", Outcome.CANDIDATE_ERROR),
+        ("MemoryErrorOfMine: x", Outcome.CANDIDATE_ERROR),
+    ],
+)
+def test_a_card_without_memory_left_is_told_from_other_exceptions(
+    tmp_path: Path, line: str, outcome: Outcome
+) -> None:
+    caught = [(11.0, text) for text in f"{_raised(line)}\n{PROTOCOL}".splitlines()]
+    assert analyzed(tmp_path, caught).outcome is not Outcome.OOM  # it went on and ended well
+    died = [*caught[:-1], (11.0, "bye")]
+    assert analyzed(tmp_path, died, CRASHED).outcome is outcome
+    killed = dataclasses.replace(ENDED, exit_code=None, signal=6)
+    assert analyzed(tmp_path, died, killed).outcome is outcome
+
+
+def _raised(line: str) -> str:
+    return f'Traceback (most recent call last):\n  File "/work/train.py", line 1, in f\n{line}'
 
 
 LAUNCHER = """\

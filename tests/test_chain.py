@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sweep_files
@@ -70,6 +70,7 @@ def test_a_chain_that_has_ended_stays_ended_with_its_first_reason(tmp_path: Path
     assert chain.build(second, 3, third / "start").reason == ended.reason
 
 
+@settings(deadline=None)  # it writes as many nodes
 @given(OUTCOMES)
 def test_a_chain_goes_on_exactly_where_there_is_a_winner(
     tmp_path_factory: pytest.TempPathFactory, ended: list[tuple[Outcome, int]]

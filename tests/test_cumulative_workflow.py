@@ -17,6 +17,7 @@ import pytest
 import workflow_runs
 from model_server import ModelServer
 from speedrun import files, schema
+from speedrun.adapters.ledger import Ledger
 from speedrun.runner import log, protocol, simulated
 from speedrun.schema import Analysis, Call, Outcome, Parent, TrainSpec
 from workflow_runs import REPORT, REPOSITORY, planned, run
@@ -247,6 +248,14 @@ def test_every_setting_adds_its_own_jobs(tmp_path: Path) -> None:
     assert jobs["summarize"] == 1  # nobody reads those of the last generation
 
 
+def test_a_coding_agent_is_installed_from_the_repository_wherever_it_runs(tmp_path: Path) -> None:
+    overrides = [SIMULATED, *ALONE[:3], "scaffold.n_nodes=1", "tasks=[r01-r02]"]
+    overrides += [arm("agent", "vllm", coder="aider")]
+    said = succeed(run(tmp_path, "-n", "-p", "trials", overrides=overrides))
+    (line,) = [line for line in said.splitlines() if "speedrun generate" in line]
+    assert f"--repository {REPOSITORY}" in line
+
+
 # --- preflight and summaries, with real runs ----------------------------------------------------
 
 
@@ -378,5 +387,9 @@ def test_at_a_cap_work_stops_with_one_line_that_says_what_to_raise(tmp_path: Pat
     last = done.stderr.rstrip().splitlines()[-5:]
     assert any("budget.trial.device_hours" in line for line in last)
     assert "Traceback" not in done.stderr
+    ledger = Ledger(tmp_path / "store/ledger.db")
+    gone = trial(tmp_path, "r01-r02", "again").relative_to(tmp_path / "results") / "node_9"
+    ledger.reserve(f"device/{gone}", "nano", "another trial", device_hours=0.1)
     raised = [*overrides[:-1], "budget.trial.device_hours=1", "+arms.again={coder: tuner}"]
     succeed(run(tmp_path, "-c2", "trials", overrides=raised))
+    assert ledger.open_entries("nano") == []  # nor of a node that the sweep does not have

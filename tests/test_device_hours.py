@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -9,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from speedrun import schema
+from speedrun import files, schema
 from speedrun.adapters import workflow
-from speedrun.adapters.device_hours import DeviceHours
+from speedrun.adapters.device_hours import DeviceHours, let_go
 from speedrun.adapters.ledger import BudgetExceeded, Ledger
 from speedrun.schema import RunExit
 
@@ -31,8 +32,9 @@ def node(folder: Path, number: int = 1) -> Path:
     return folder / "results/trials" / OWNER / f"node_{number}"
 
 
-def finish(folder: Path, key: str = "k1", ran: bool = True) -> None:
-    schema.save(folder / "run/exit.json", RunExit(ran, "exited" if ran else "not_run: x", key=key))
+def finish(folder: Path, key: str = "k1", ran: bool = True, **more: object) -> None:
+    ended = RunExit(ran, "exited" if ran else "not_run: x", key=key)
+    schema.save(folder / "run/exit.json", dataclasses.replace(ended, **more))  # type: ignore[arg-type]
 
 
 def spent(folder: Path, **chosen: str) -> float:
@@ -57,6 +59,7 @@ def test_a_cap_stops_before_anything_is_asked(tmp_path: Path) -> None:
     with refused as raised, hours.reserved(node(tmp_path, 2)):
         pytest.fail("asked")
     assert "\n" not in str(raised.value)
+    assert "is used up: 2 spent (2 of it held by what is under way), 2 more" in str(raised.value)
     assert spent(tmp_path) == 2.0
 
 
@@ -88,6 +91,47 @@ def test_a_run_is_paid_once_by_whoever_ran_it_first(tmp_path: Path) -> None:
     finish(node(tmp_path), key="another run")
     account(tmp_path).settle(node(tmp_path), 3600.0)
     assert spent(tmp_path) == 2.0
+
+
+def test_a_run_that_was_deleted_and_made_again_counts_again(tmp_path: Path) -> None:
+    finish(node(tmp_path), wall_s=3600.0)
+    account(tmp_path).settle(node(tmp_path), 3600.0)
+    finish(node(tmp_path), wall_s=3601.0)
+    account(tmp_path).settle(node(tmp_path), 3601.0)
+    assert spent(tmp_path) == pytest.approx(2.0, abs=0.001)
+
+
+def test_other_code_in_a_paid_nodes_place_is_held_like_any(tmp_path: Path) -> None:
+    hours, here = account(tmp_path, cap=3.0), node(tmp_path)
+    files.write_tree(here / "solution", {"train.py": "old"})
+    finish(here, solution_digest=files.digest_tree(here / "solution"))
+    hours.settle(here, 3600.0)
+    with hours.reserved(here):  # the same answer again
+        assert spent(tmp_path) == 1.0
+    assert spent(tmp_path) == 1.0
+    with hours.reserved(here):
+        files.write_tree(here / "solution", {"train.py": "new"})
+    assert spent(tmp_path) == 3.0
+    hours.release(here)
+    with pytest.raises(BudgetExceeded), account(tmp_path, cap=2.0).reserved(here):
+        pytest.fail("asked")
+
+
+def test_what_is_planned_no_longer_holds_nothing(tmp_path: Path) -> None:
+    hours, other = account(tmp_path), account(tmp_path, sweep="two")
+    planned, gone = [node(tmp_path, 1), node(tmp_path, 2)], node(tmp_path, 3)
+    elsewhere = tmp_path / "results/trials/nano/r02-r03/a/s0/node_1"
+    kept = [*planned, planned[0] / "draft", elsewhere]
+    for folder in [*kept, gone, gone / "draft", Path("store/retimings/x")]:
+        with hours.reserved(folder):
+            pass
+    with other.reserved(node(tmp_path, 4)):
+        pass
+    finish(node(tmp_path, 5))
+    hours.settle(node(tmp_path, 5), 3600.0)
+    let_go("one", [gone.parents[2]], planned, tmp_path / "store/ledger.db")
+    assert spent(tmp_path, sweep="one") == 2.0 * len(kept) + 1.0
+    assert spent(tmp_path, sweep="two") == 2.0
 
 
 def test_an_unknown_time_counts_as_the_worst_and_no_run_as_nothing(tmp_path: Path) -> None:

@@ -217,6 +217,19 @@ def test_a_draft_that_failed_goes_back_to_its_coder_once(tmp_path: Path, failed:
     assert (out / "prompt.md").read_text() == asked.prompt
 
 
+@pytest.mark.parametrize("style", ["reply", "files"])
+def test_of_a_draft_its_changes_are_shown(tmp_path: Path, style: str) -> None:
+    solution = START | {"new.py": "boom()\n"}
+    made = draft(tmp_path / "draft", solution)
+    schema.save(made / preflight.RESULT, FAILED)
+    trial, coder = Trial(tmp_path).start(), Second(solution)
+    inputs = trial.inputs(1, style=style)
+    generate(inputs, Drafted(coder, made), trial.folder / "node_1")
+    told = coder.asked[0].prompt.split("# Your draft failed")[1]
+    assert "new.py" in told and "train.py" not in told
+    assert ("boom()\n" in told) == (style == "reply")  # an agent finds it in its folder
+
+
 def test_what_comes_back_is_final(tmp_path: Path, failed: Path) -> None:
     trial = Trial(tmp_path).start()
     parent = generate(trial.inputs(1), Drafted(Second(None), failed), trial.folder / "node_1")

@@ -225,6 +225,38 @@ def test_unfinished_products_are_listed_and_the_rest_is_mirrored(plan: Path) -> 
     assert len(sweep.mirrors) == RUNS - 2
 
 
+def test_a_chained_trial_shows_its_start_and_all_that_its_nodes_cost(plan: Path) -> None:
+    """Draft, summary and chain are mirrored; a node's questions are summed under one name."""
+    trial = "results/trials/nano/r02-r03/tuner-1a2b3c4d/s0"
+
+    def chained(value: dict[str, Any]) -> None:
+        value["trials"][1] |= {"mode": "cumulative", "start_from": trial.replace("r02-r03", "r01")}
+
+    change_plan(plan, chained)
+    assert f"{trial}/start" in mlflow_sweep.read_sweep(plan, plan.parent.parent).unfinished
+    here = plan.parents[2] / trial
+    files.write_json(here / "start/chain.json", {})
+    files.write_tree(here / "start/solution", {"train.py": "lr = 2\n"})
+    link = {"params": {"from": "there", "node": 2}}
+    write_record(here / "start/chain.record.json", "chain", ["chain.json", "solution"], **link)
+    files.write_text(here / "node_1/digest_model.md", "It learned.\n")
+    write_record(here / "node_1/summarize.record.json", "summarize", [], tokens=30)
+    files.write_text(here / "node_1/draft/preflight.json", "{}\n")
+    found = {"params": {"passed": True}, "metrics": {"preflight_device_seconds": 2.0}}
+    write_record(here / "node_1/draft/preflight.record.json", "preflight", [], **found)
+    mirrors = {one.key: one for one in mlflow_sweep.read_sweep(plan, plan.parent.parent).mirrors}
+    assert mirrors[trial].params["mode"] == "cumulative"
+    assert mirrors[trial].params["chain.from"] == "there"
+    assert {"start/chain.json", "start/solution/train.py"} <= set(mirrors[trial].attachments)
+    node = mirrors[f"{trial}/node_1"]
+    assert (node.last("tokens"), node.last("summarize.tokens")) == (1230.0, 30.0)
+    assert node.last("cost_usd") is None  # not known
+    assert node.last("preflight_device_seconds") == 2.0
+    assert node.params["preflight.passed"] == "true"
+    assert {"digest_model.md", "draft/preflight.json"} <= set(node.attachments)
+    assert "-lr = 2" in node.texts["solution.diff"].splitlines()
+
+
 def test_a_broken_plan_is_named(plan: Path) -> None:
     """A plan of another shape is an error, not a KeyError."""
     change_plan(plan, lambda value: value.pop("trials"))

@@ -331,7 +331,8 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> tuple[trials.Plan, Path]:
     """The sample sweep in cumulative mode, whose last arm's chain had ended before."""
     root = tmp_path_factory.mktemp("ended")
     plan = sweep_files.sweep(root, rounds=6)
-    values = [dataclasses.replace(trial, mode="cumulative") for trial in plan.trials]
+    modes = {trial.arm: "cumulative" for trial in plan.trials} | {"null": "optimize"}
+    values = [dataclasses.replace(trial, mode=modes[trial.arm]) for trial in plan.trials]
     plan = dataclasses.replace(plan, trials=values)
     folder = Path(plan.trials[3].folder)
     link = trials.Link("x", None, True, "the chain ended at <r00-r01>")
@@ -368,12 +369,15 @@ def test_a_cumulative_sweep_shows_both_scores(ended: tuple[trials.Plan, Path]) -
     assert arms["replay"]["fsr_own_start"] == arms["replay"]["fsr"]
     page = (ended[1] / "index.html").read_text()
     assert page.count("<th>own start</th>") == 2
+    assert page.count("<th>mode</th>") == 1 and page.count("<td>optimize</td>") == 1
+    assert "In mode optimize a trial is to make the start as fast as it goes." in page
     assert "0.00 (the chain ended at &lt;r00-r01&gt;)" in page
     head, *_ = report.text_table(ended[0], ended[1].parent).splitlines()
-    assert head.split()[-2:] == ["own", "start"]
+    assert head.split()[-3:] == ["mode", "own", "start"]
 
 
 def test_a_sweep_without_chains_shows_no_empty_columns(built: tuple[trials.Plan, Path]) -> None:
-    assert "own start" not in (built[1] / "index.html").read_text()
+    page = (built[1] / "index.html").read_text()
+    assert "own start" not in page and "<th>mode</th>" not in page and "optimize" not in page
     assert "own start" not in report.text_table(built[0], built[1].parent)
     assert {row["fsr_own_start"] for row in rows(built[1] / "scores.csv")} == {""}

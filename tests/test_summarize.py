@@ -63,7 +63,9 @@ def test_the_curve_and_the_time_are_shown(tmp_path: Path) -> None:
     model = Model()
     summarize.summarize(node(tmp_path, [], Outcome.OK), 3.28, model)
     assert "    target reached after 5.00 s" in model.prompt
-    assert "    step 100 of 100: 3.4000 at 5.0 s" in model.prompt
+    assert (
+        "    step 100 of 100: 3.4000 after 4.5 s of training, 5.0 s after the start" in model.prompt
+    )
     assert "    nothing was printed" in model.prompt
 
 

@@ -54,6 +54,33 @@ def test_the_slurm_profile_plans_as_typed_at_the_root(tmp_path: Path) -> None:
     assert planned(done.stdout + done.stderr)["train"] > 0
 
 
+def test_a_dry_run_ends_with_what_is_missing_where_the_trainings_run(tmp_path: Path) -> None:
+    (tmp_path / "slurm").symlink_to(REPOSITORY / "slurm")
+    for given, cards in ([], True), (["--profile", "slurm"], False):
+        done = run(tmp_path, "references", "-n", *given, sweep="paper19")
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert done.stderr.splitlines()[-1].startswith("speedrun: missing: ")
+        assert ("missing: GPU: hardware 8xh100" in done.stderr) is cards
+
+
+def test_a_sweep_too_large_for_one_plan_is_refused_and_a_part_of_it_is_not(tmp_path: Path) -> None:
+    for target in ([], ["trials"]):
+        done = run(tmp_path, "-n", *target, sweep="paper_main")
+        assert done.returncode != 0
+        assert "sweep paper_main is 511,920 jobs" in done.stderr.splitlines()[-1]
+        assert "Traceback" not in done.stderr
+    part = "results/records/nanogpt/r01/records.record.json"
+    done = run(tmp_path, "-n", part, sweep="paper_main")
+    assert done.returncode == 0 and planned(done.stdout)["records"] == 1
+
+
+def test_a_corpus_that_is_not_there_is_one_line(tmp_path: Path) -> None:
+    corpus = ["corpus=text", "corpus.paths=[nowhere]"]
+    done = run(tmp_path, "-c1", "results/shards/text/meta.json", sweep="nanogpt", overrides=corpus)
+    assert done.returncode != 0
+    assert done.stderr.splitlines()[-1].startswith("speedrun: missing: corpus.paths: nowhere")
+
+
 @pytest.mark.parametrize(
     ("sweep", "overrides", "message"),
     [
@@ -134,6 +161,14 @@ def stop_when(running: subprocess.Popen[bytes], condition: Callable[[], bool]) -
 def test_nothing_is_left_to_do_after_a_run(simulated: Path) -> None:
     done = run(simulated, "-n", PAGE, overrides=SIMULATED)
     assert "Nothing to be done" in done.stdout + done.stderr
+
+
+def test_a_deleted_product_is_made_again_for_the_report(simulated: Path, tmp_path: Path) -> None:
+    shutil.copytree(simulated, tmp_path / "copy", symlinks=True)
+    (tmp_path / "copy/results/nano/audit/nano/r01-r02.json").unlink()
+    done = run(tmp_path / "copy", "-n", PAGE, "-R", "report", overrides=SIMULATED)
+    jobs = planned(done.stdout + done.stderr)
+    assert (jobs["audit"], jobs["report"]) == (1, 1)
 
 
 def test_a_killed_run_finishes_with_the_same_bytes(simulated: Path, tmp_path: Path) -> None:

@@ -64,4 +64,10 @@ rule references:
 # A target: every trial's nodes and nothing that compares them, for a cell of a large sweep.
 rule trials:
     input:
-        [f"{folder}/analysis.json" for trial in TRIALS for folder in nodes_of(trial)],
+        lambda wildcards: whole(
+            [
+                f"{folder}/analysis.json"
+                for trial in TRIALS
+                for folder in nodes_of(trial)
+            ]
+        ),

@@ -3,7 +3,7 @@
 # any other there is one lane, which takes what a run takes.
 LANES = CONFIG["audit"]["lanes"] if CONFIG["track"]["clock"] == "cpu" else 1
 # There no model is asked meanwhile either: a question takes a second of CPU at its start.
-ALONE = CONFIG["track"]["clock"] == "cpu" and workflow.local_exec
+PLACES = scheduling.PLACES_MOST if CONFIG["track"]["clock"] == "cpu" else 0
 
 
 rule audit:
@@ -22,7 +22,7 @@ rule audit:
     resources:
         **specs.gpu(CONFIG),
         device=LANES,
-        waiting=scheduling.PLACES_MOST if ALONE else 0,
+        waiting=lambda wildcards: PLACES if workflow.local_exec else 0,
         mem_mb=CONFIG["hardware"]["memory_mb"] * LANES,
         runtime=lambda wildcards: plan.audit_minutes(CONFIG, wildcards.task, LANES),
     params:

@@ -7,10 +7,10 @@ START = f"{TRIAL}/start"  # of a cumulative trial: what it starts from
 
 
 def text_files(wildcards):
-    """The user's own files: an edited one makes the corpus again."""
+    """The user's own files: an edited one makes the corpus again; missing.py names absent ones."""
     paths = [Path(path) for path in CONFIG["corpus"].get("paths", [])]
     folders = [file for path in paths if path.is_dir() for file in path.rglob("*")]
-    return [str(path) for path in paths + folders if not path.is_dir()]
+    return [str(path) for path in paths + folders if path.is_file()]
 
 
 def source_facts(record):

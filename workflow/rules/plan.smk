@@ -1,4 +1,5 @@
 # From Hydra's values to names: what this invocation will make. No job runs here.
+import atexit
 import shlex
 import sys
 import time
@@ -9,11 +10,20 @@ LOCK = Path("results/.lock")
 sys.path.insert(0, str(REPOSITORY / "src"))
 
 from speedrun import files, measurable, plan, schema, search, specs, versions
-from speedrun.adapters import missing, task_table
+from speedrun.adapters import device_hours, missing, task_table
 from speedrun.adapters import sweep as sweeps
 from speedrun.adapters import workflow as jobs
 
+
+def say_missing():
+    """At the end of a dry run: Snakemake calls no handler there, and its jobs would scroll it away."""
+    missing.say_not_run(CONFIG)
+    missing.say(CONFIG, REGISTRY, jobs.on_this_machine(workflow))
+
+
 try:
+    if workflow.is_main_process:
+        jobs.check_words(sys.argv[1:])
     CONFIG = sweeps.load(
         REPOSITORY / "config",
         str(config.get("sweep", "quickstart")),
@@ -24,9 +34,10 @@ try:
     if workflow.is_main_process:
         # No job runs here, nor ever in a dry run or lint: another workflow's plan must stay.
         jobs.check_free(LOCK)
-        missing.say_not_run(CONFIG)
         if workflow.output_settings and workflow.output_settings.dryrun:
-            missing.say(CONFIG, REGISTRY)
+            atexit.register(say_missing)
+        else:
+            missing.say_not_run(CONFIG)
 except files.SpeedrunError as error:
     sys.exit(f"speedrun: {error}")
 
@@ -72,6 +83,10 @@ def begin():
         sweeps.write_plan(PLAN, PLAN_FILE, STAGE_PLAN)
         rules_to_run = {job.rule.name for job in workflow.dag.needrun_jobs()}
         missing.require(CONFIG, REGISTRY, rules_to_run, workflow.local_exec)
+        if SWEEP == CONFIG["whole"]:  # a cell does not know what the others hold
+            nodes = [Path(node) for trial in TRIALS for node in nodes_of(trial)]
+            folders = [Path("results/trials", TRACK, task) for task in TASKS]
+            device_hours.let_go(SWEEP, folders, nodes)
     except files.SpeedrunError as error:
         sys.exit(f"speedrun: {error}")
 
@@ -124,6 +139,17 @@ def analyses_of(task):
     nodes = [folder for trial in trials_of(task) for folder in nodes_of(trial)]
     references = [folder for folders in REFERENCES[task].values() for folder in folders]
     return [f"{folder}/analysis.json" for folder in nodes + references]
+
+
+def whole(paths):
+    """Of what needs every node of the sweep: its inputs, unless they are too many to plan at once."""
+    try:
+        if workflow.is_main_process:
+            jobs.check_size(CONFIG, bool(config.get("force")))
+    except files.SpeedrunError as error:
+        atexit.unregister(say_missing)
+        sys.exit(f"speedrun: {error}")
+    return paths
 
 
 def show_table():

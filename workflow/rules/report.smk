@@ -2,8 +2,14 @@
 rule report:
     input:
         plan=PLAN_FILE,
-        scores=[f"results/{SWEEP}/score/{TRACK}/{task}.json" for task in TASKS],
-        analyses=[path for task in TASKS for path in analyses_of(task)],
+        products=[
+            f"results/{SWEEP}/{stage}/{TRACK}/{task}.json"
+            for stage in ("similarity", "judge", "audit", "score")
+            for task in TASKS
+        ],
+        analyses=lambda wildcards: whole(
+            [path for task in TASKS for path in analyses_of(task)]
+        ),
     output:
         page=report(
             f"results/{SWEEP}/report/index.html",

@@ -1,4 +1,4 @@
-"""One node or reference run as an MLflow run: parameters, loss curves, diff, summary, log."""
+"""One node or reference run as an MLflow run: parameters, costs, curves, diff, summary, log."""
 
 from __future__ import annotations
 
@@ -11,11 +11,17 @@ from speedrun.adapters import mlflow_run
 from speedrun.adapters.mlflow_run import MS_PER_S, Mirror
 from speedrun.schema import Analysis, CurvePoint, Parent, RunExit, StageRecord
 
-STAGES = ("generate", "train", "analyze")
+# Where the record of each stage of a node lies; not every arm has them all.
+RECORDS = {
+    **{stage: f"{stage}.record.json" for stage in ("generate", "train", "analyze", "summarize")},
+    "preflight": "draft/preflight.record.json",
+}
+ASKING = ("generate", "summarize")  # generate's costs hold those of the node's draft
 ARTIFACTS = (
     *("solution", "parent.json", "prompt.md", "replies", "calls.jsonl", "summary.md"),
     *("analysis.json", "run/log.jsonl", "run/exit.json"),
-    *(f"{stage}.record.json" for stage in STAGES),
+    *("draft/solution", "draft/preflight.json", "digest_model.md", "digest_model.calls.jsonl"),
+    *RECORDS.values(),
 )
 NODE_PARAMS = ("node", "parent", "generation", "action")
 
@@ -32,6 +38,7 @@ def node_mirror(folder: Path, key: str, parent: str, params: dict[str, Any]) -> 
     _add_parent(mirror, folder)
     _add_analysis(mirror, folder, records)
     _add_exit(mirror, folder)
+    _add_costs(mirror, records)
     for stage, record in records.items():
         mirror.add_stage_params(record.params, stage)
         mlflow_run.add_provenance(mirror, record)
@@ -45,8 +52,17 @@ def is_finished(folder: Path) -> bool:
 
 
 def _records(folder: Path) -> dict[str, StageRecord]:
-    paths = {stage: folder / f"{stage}.record.json" for stage in STAGES}
+    paths = {stage: folder / name for stage, name in RECORDS.items()}
     return {s: schema.load(StageRecord, path) for s, path in paths.items() if path.is_file()}
+
+
+def _add_costs(mirror: Mirror, records: dict[str, StageRecord]) -> None:
+    """Log what a node's questions cost together, under the names that its trial has."""
+    asked = [records[stage] for stage in ASKING if stage in records]
+    for name in ("tokens", "cost_usd"):
+        costs = [getattr(record, name) for record in asked]
+        if costs and None not in costs:
+            mirror.add_point(name, sum(costs), mirror.end_ms)
 
 
 def _add_parent(mirror: Mirror, folder: Path) -> None:

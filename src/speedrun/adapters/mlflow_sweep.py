@@ -119,8 +119,23 @@ def _add_trial(sweep: Sweep, trial: TrialPlan) -> None:
     parent, nodes = Mirror(key=trial.folder, name=name, stage="trial"), _nodes(sweep, trial)
     _add_family(sweep, parent, nodes)
     parent.add_params(_settings(sweep, trial) | {"n_nodes": trial.n_nodes})
+    if trial.start_from:
+        _add_start(sweep, parent, sweep.path(trial.folder) / trials.START)
     _add_score(parent, _score_row(sweep, trial))
     _add_search(parent, nodes)
+
+
+def _add_start(sweep: Sweep, parent: Mirror, start: Path) -> None:
+    """Add to a cumulative trial where it starts from, or where its chain had ended."""
+    path = start / "chain.record.json"
+    if not path.is_file():
+        sweep.unfinished.append(f"{parent.key}/{trials.START}")
+        return
+    record = schema.load(schema.StageRecord, path)
+    parent.add_stage_params(record.params, record.stage)
+    mlflow_run.add_provenance(parent, record)
+    for name in (path.name, *record.artifacts):
+        parent.attach(f"{trials.START}/{name}", start / name)
 
 
 def _settings(sweep: Sweep, trial: TrialPlan) -> dict[str, Any]:
@@ -131,7 +146,9 @@ def _settings(sweep: Sweep, trial: TrialPlan) -> dict[str, Any]:
 
 
 def _nodes(sweep: Sweep, trial: TrialPlan) -> list[Mirror]:
-    start = sweep.path(str(sweep.plan.task(trial.task).start_files))
+    own = Path(trial.folder, trials.START, "solution")  # of a cumulative trial
+    human = sweep.plan.task(trial.task).start_files
+    start = sweep.path(str(own if trial.start_from else human))
     found = []
     for number in range(1, trial.n_nodes + 1):
         key = f"{trial.folder}/node_{number}"

@@ -6,14 +6,58 @@ import fcntl
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
+from speedrun import jobs
 from speedrun.files import SpeedrunError
 
 # What a verb prints as it stops at a cap (adapters/ledger.py).
 BUDGET = re.compile(r"speedrun \w+: (budget\.\w+\.\w+) = .* is used up")
+# Of --config: as a target, where they stand after another option, they would silently be nothing.
+SETTINGS = ("sweep=", "overrides=", "force=")
 _held: list[TextIO] = []  # kept open: the lock lives as long as the process
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse a command line on which a value of --config has become a target.
+
+    Errors: SpeedrunError naming it.
+    """
+    option = ""
+    for word in words:
+        option = word if word.startswith("-") else option
+        if word.startswith(SETTINGS) and option not in ("--config", "-C"):
+            raise SpeedrunError(
+                f"{word} is a target here: write all such words after one --config, as in "
+                """snakemake -c2 --config sweep=NAME overrides='["key=value"]'"""
+            )
+
+
+def check_size(config: dict[str, Any], force: bool) -> None:
+    """Refuse to plan more jobs than Snakemake can hold at ease, unless ``force``.
+
+    Errors: SpeedrunError naming cells. Source: paper_main, 511,920 jobs, took 14 minutes and
+    6.8 GB before its first job.
+    """
+    total = 0 if force else sum(jobs.count(config).values())
+    if total > jobs.PLAN_JOBS:
+        raise SpeedrunError(
+            f"sweep {config['name']} is {total:,} jobs, which take gigabytes and many minutes to "
+            """plan: run it in cells, e.g. overrides='["tasks=TASK"]' (docs/sweeps.md), or add """
+            "force=1 after --config"
+        )
+
+
+def on_this_machine(workflow: Any) -> bool:
+    """Return whether trainings run here, in a dry run: whether they would.
+
+    A dry run has an executor of its own in place of the cluster's; that it is asked for threads is
+    what remains of the latter (Snakemake 9.27). Known once the graph is being built.
+    """
+    settings = workflow.execution_settings
+    return bool(workflow.local_exec and not (settings and settings.use_threads))
 
 
 def lock(path: Path) -> None:

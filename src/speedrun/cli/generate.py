@@ -63,7 +63,7 @@ def run_generate(given: argparse.Namespace) -> None:
     inputs = _inputs(given)
     if given.print_prompt:
         reply = given.reply.read_text(encoding="utf-8") if given.reply else None
-        print(generate.print_prompt(inputs, reply))
+        options.show(generate.print_prompt(inputs, reply))
         return
     _ask(given, inputs)
 
@@ -85,6 +85,7 @@ def _skip(given: argparse.Namespace, link: trials.Link) -> None:
     with recorded("generate", out / "generate.record.json") as record:
         parent = chain.skip_node(given.node, generation, link, out)
         record.read(given.start / trials.LINK)
+        _release(given, device_hours(given.operation, trials.name(given.trial)))
         _describe(record, given, parent)
         record.tokens, record.cost_usd = 0, 0.0
 
@@ -96,6 +97,7 @@ def _inputs(given: argparse.Namespace) -> NodeInputs:
     from speedrun.stages import generate
 
     arm = given.arm
+    _check_arm(arm)
     inputs = generate.NodeInputs(
         public=given.public,
         trial=given.trial,
@@ -116,6 +118,15 @@ def _inputs(given: argparse.Namespace) -> NodeInputs:
     return retrieval.add_passages(inputs, setting)
 
 
+def _check_arm(arm: dict[str, Any]) -> None:
+    """Refuse an arm written by hand that leaves out what every resolved arm has."""
+    for key in ("coder", "scaffold", "hints", "mode"):
+        if key not in arm:
+            raise files.SpeedrunError(
+                f"--arm has no {key!r}: take the line that `snakemake -n -p` prints"
+            )
+
+
 def _ask(given: argparse.Namespace, inputs: NodeInputs) -> None:
     """Ask the coder while the device time of what it may write is held."""
     from speedrun.stages import generate
@@ -127,8 +138,7 @@ def _ask(given: argparse.Namespace, inputs: NodeInputs) -> None:
         with _held(given, hours):
             parent = generate.generate(inputs, _listening(make_coder(given, out), heard), out)
         if parent.outcome is not None:
-            for folder in (_node(given), _node(given) / "draft"):
-                hours.release(folder)
+            _release(given, hours)
         _describe(record, given, parent)
         record.params["prompt_templates"] = generate.template_digest(inputs.style, inputs.mode)
         record.params["reach"] = ", ".join(heard[-1].reach)
@@ -153,6 +163,12 @@ def _held(given: argparse.Namespace, hours: DeviceHours) -> Iterator[None]:
             stack.enter_context(hours.reserved(draft, _preflight_hours(given)))
         stack.enter_context(hours.reserved(node))
         yield
+
+
+def _release(given: argparse.Namespace, hours: DeviceHours) -> None:
+    """Let the device time of a node go that has no code, its preflight's too."""
+    for folder in (_node(given), _node(given) / "draft"):
+        hours.release(folder)
 
 
 def _preflight_hours(given: argparse.Namespace) -> float:

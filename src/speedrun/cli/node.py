@@ -117,8 +117,8 @@ def run_preflight(given: argparse.Namespace) -> None:
         own = not spec.python
         checked = preflight.preflight(given.folder, run, analyze.error_lines, parses_alike=own)
         record.params = {"passed": checked.passed, "reason": checked.reason}
-        record.measured(device_seconds=checked.device_seconds)
-        record.artifacts = [preflight.RESULT, "run/log.jsonl", "run/exit.json"]
+        record.measured(preflight_device_seconds=checked.device_seconds)
+        record.artifacts = [preflight.RESULT]
 
 
 def run_analyze(given: argparse.Namespace) -> None:

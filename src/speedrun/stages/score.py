@@ -152,7 +152,7 @@ def score_trial(
         "winner": winner.number if winner else None,
         "outcome": str(trial_outcome(nodes, winner)),
         "fsr": search_fsr(winner, t_start, t_target),
-        **own_start_fsr(trial, winner, t_start, t_target),
+        **own_start_fsr(trial, nodes, t_start, t_target),
         **_audited(audit),
         "similarity": similarity["recovered_l2"],
         "judge": judge["score"],
@@ -169,36 +169,37 @@ def search_fsr(winner: trials.Node | None, t_start: float, t_target: float) -> f
 
 
 def own_start_fsr(
-    trial: trials.TrialPlan, winner: trials.Node | None, t_start: float, t_target: float
+    trial: trials.TrialPlan, nodes: list[trials.Node], t_start: float, t_target: float
 ) -> dict[str, Any]:
     """Return ``fsr_own_start`` of a cumulative trial and why it is not a plain number.
 
-    None where the trial has no start of its own, or one that leaves nothing to gain here.
+    None where the trial has no start of its own, or one that leaves nothing to gain here or ran
+    elsewhere; what the trial then made of it does not matter, so that means are not biased.
     """
     if trial.mode != CUMULATIVE:
         return _own(None, "")
     start = Path(trial.folder) / trials.START
     link = trials.link(start)
     if link is None:
-        return _own(search_fsr(winner, t_start, t_target), "the first of its chain: human's start")
+        fsr = search_fsr(trials.winner(nodes), t_start, t_target)
+        return _own(fsr, "the first of its chain: human's start")
     if link.ended:
         return _own(0.0, link.reason)
-    return _against_own(schema.load(schema.Analysis, start / trials.ANALYSIS), winner, t_target)
+    return _against_own(schema.load(schema.Analysis, start / trials.ANALYSIS), nodes, t_target)
 
 
 def _own(fsr: float | None, reason: str) -> dict[str, Any]:
     return {"fsr_own_start": fsr, "own_start_reason": reason}
 
 
-def _against_own(
-    own: schema.Analysis, winner: trials.Node | None, t_target: float
-) -> dict[str, Any]:
+def _against_own(own: schema.Analysis, nodes: list[trials.Node], t_target: float) -> dict[str, Any]:
     if own.time_s is None or own.time_s <= t_target:
         took = f"its own start took {own.time_s or 0:.2f} s, the target {t_target:.2f} s"
         return _own(None, f"{took}: nothing is left to gain")
-    if winner and _setting(own) != _setting(winner.analysis):
+    settings = {_setting(node.analysis) for node in nodes if node.analysis.torch}  # of those run
+    if settings - {_setting(own)}:
         return _own(None, f"its own start ran with {_setting(own)}: not comparable")
-    return _own(search_fsr(winner, own.time_s, t_target), "")
+    return _own(search_fsr(trials.winner(nodes), own.time_s, t_target), "")
 
 
 def _setting(run: schema.Analysis) -> str:

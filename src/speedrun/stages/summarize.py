@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from speedrun import files, schema
+from speedrun import files, schema, thinking
 from speedrun.runner import log
 from speedrun.schema import Analysis, Call, CurvePoint
 
@@ -89,7 +89,11 @@ def _output(run: Path) -> list[str]:
 
 
 def _point(point: CurvePoint) -> str:
-    return f"step {point.step} of {point.steps}: {point.val_loss:.4f} at {point.wall_s:.1f} s"
+    trained_s = point.train_time_ms / 1000  # as printed: on GPUs the time that counts
+    return (
+        f"step {point.step} of {point.steps}: {point.val_loss:.4f} after {trained_s:.1f} s of "
+        f"training, {point.wall_s:.1f} s after the start"
+    )
 
 
 def _thin(curve: Sequence[CurvePoint]) -> list[CurvePoint]:
@@ -104,7 +108,7 @@ def _shown(reply: Reply) -> str:
     """Return what later prompts show: at most twice the words that were asked for."""
     if reply.refused:
         return DECLINED + "\n"
-    text = reply.text.encode("utf-8", "replace").decode("utf-8").strip()
+    text = thinking.answer(reply.text).encode("utf-8", "replace").decode("utf-8").strip()
     words = text.split()
     if len(words) > 2 * WORDS:
         text = " ".join(words[: 2 * WORDS]) + " (cut)"

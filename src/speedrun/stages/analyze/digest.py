@@ -35,8 +35,8 @@ class Before:
 
     @property
     def name(self) -> str:
-        """How the digest calls it."""
-        return f"node {self.node}" if self.node else "the start"
+        """How the digest calls it, which is how the prompts do that show the digest."""
+        return f"attempt {self.node}" if self.node else "the start record"
 
 
 def describe(
@@ -47,13 +47,19 @@ def describe(
     lines = [
         f"outcome: {analysis.outcome}",
         *reason,
-        *(_error(seen) if analysis.outcome is Outcome.CANDIDATE_ERROR and ended.ran else []),
+        *(_error(seen) if _died(analysis, ended) else []),
         *_time(analysis, ended, track, before),
         *_memory(analysis, ended),
         *_curve(analysis, track),
         *(_against(analysis.curve, before) if before else []),
     ]
     return "\n".join(map(harmless, lines[:LINES]))
+
+
+def _died(analysis: Analysis, ended: RunExit) -> bool:
+    """Say whether the run ended itself: at a memory cap its output tells nothing of why."""
+    by_itself = analysis.outcome is Outcome.OOM and ended.reason == "exited"
+    return ended.ran and (by_itself or analysis.outcome is Outcome.CANDIDATE_ERROR)
 
 
 def error_lines(run: Path) -> list[str]:

@@ -57,6 +57,8 @@ def _incomplete(seen: Seen, ended: RunExit) -> Verdict | None:
     """Return why the run did not come to its end."""
     if ended.reason in CAPS:
         return Verdict(*CAPS[ended.reason])
+    if (ended.exit_code or ended.signal) and seen.crash and seen.crash.of_gpu_memory:
+        return Verdict(Outcome.OOM, "died of an exception: out of GPU memory")
     faults = (
         (not ended.ran, ended.reason.removeprefix("not_run: ")),
         (bool(ended.signal), _death(ended)),

@@ -28,6 +28,9 @@ _EXCEPTION = re.compile(r"((?:[A-Za-z_]\w{0,99}\.){0,9}[A-Za-z_]\w{0,99})(?:: ?(
 _CHAINED = ("During handling of the above", "The above exception was the direct cause")
 _LAUNCHER = re.compile(r"[EW]\d{4} [\d:.]{1,20} \d{1,10} torch/distributed/elastic/")
 _LAUNCHERS_ERROR = "ChildFailedError"
+# torch's class had another module before 2.5; calls below its allocator raise a RuntimeError.
+_GPU_MEMORY_ERROR = "OutOfMemoryError"
+_GPU_MEMORY = re.compile(r"CUDA (?:error: )?out of memory")
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,12 @@ class Crash:
     message: list[str]
     frames: list[Frame]
     rank: int | None = None
+
+    @property
+    def of_gpu_memory(self) -> bool:
+        """Whether the cards' memory did not suffice, as torch or a library under it says."""
+        said = any(_GPU_MEMORY.search(line) for line in self.message)
+        return said or self.exception.rpartition(".")[2] == _GPU_MEMORY_ERROR
 
 
 @dataclass

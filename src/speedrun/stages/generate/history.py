@@ -12,8 +12,9 @@ not fit is shown without its change, or by its heading alone.
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from speedrun.schema import Outcome
 from speedrun.search import ROOT
@@ -23,6 +24,7 @@ from speedrun.stages.generate.templates import read_template
 
 SHOWN = 3  # attempts of each kind
 DIFF_LINES = 60  # shown of an attempt's change against its parent
+REMOVED_LINES = 5  # of lines removed together, in a change that is too long
 LINE_CHARS = 240  # of a line of a diff
 DIGEST_CHARS = 4_000  # of a reason, a digest or a summary
 HISTORY_CHARS = 60_000  # of all attempts together: about 15,000 tokens
@@ -116,7 +118,8 @@ def describe_result(attempt: Attempt) -> str:
 
 
 def _result(attempt: Attempt) -> list[str]:
-    texts = [attempt.reason, attempt.digest]
+    told = attempt.reason in attempt.digest  # as a rule; a coder's failure has no digest
+    texts = [attempt.digest] if told else [attempt.reason, attempt.digest]
     if attempt.summary.strip():
         texts.append(f"A language model's summary of the run: {attempt.summary.strip()}")
     return [clip(text.strip(), DIGEST_CHARS) + "\n" for text in texts if text.strip()]
@@ -127,9 +130,20 @@ def _change(before: Mapping[str, str], after: Mapping[str, str]) -> str:
     for name in sorted(set(before) | set(after)):
         old, new = before.get(name, "").split("\n"), after.get(name, "").split("\n")
         lines += difflib.unified_diff(old, new, f"a/{name}", f"b/{name}", lineterm="", n=1)
+    if len(lines) > DIFF_LINES:
+        lines = list(_without_long_removals(lines))
     left = len(lines) - DIFF_LINES
     shown = [line[:LINE_CHARS] for line in lines[:DIFF_LINES]]
     return "\n".join(shown + ([f"({left} more lines)"] if left > 0 else []))
+
+
+def _without_long_removals(lines: Sequence[str]) -> Iterator[str]:
+    """Yield a diff with the beginning alone of what it removes: what came instead tells more."""
+    for removed, run in itertools.groupby(lines, lambda line: line.startswith("-")):
+        block = list(run)
+        yield from block[:REMOVED_LINES] if removed else block
+        if removed and len(block) > REMOVED_LINES:
+            yield f"({len(block) - REMOVED_LINES} more lines removed)"
 
 
 def render_diff(change: str) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from speedrun import thinking
 from speedrun.schema import Outcome, TaskFacts
 from speedrun.search import Choice
 from speedrun.stages.generate.history import (
@@ -61,6 +62,7 @@ def _render_task(facts: TaskFacts, root: Attempt, style: str) -> str:
     return fill(
         STYLES[style]["task"],
         target_loss=facts.target_loss,
+        margin_percent=f"{facts.margin_percent:g}",
         start_time="an unknown time" if root.time_s is None else seconds(root.time_s),
         entry=facts.entry,
         hardware=facts.hardware,
@@ -108,10 +110,15 @@ def _render_action(choice: Choice, by_node: Mapping[int, Attempt]) -> str:
 
 def _render_base(parent: Attempt, style: str) -> str:
     heading = f"## The files you change: {origin(parent.node)}\n\n"
+    return heading + render_files(parent.files, style)
+
+
+def render_files(shown: Mapping[str, str], style: str) -> str:
+    """Return files whole, or by name for a coder that finds them in its working folder."""
     if style == "files":
-        names = "".join(f"- `{name}`\n" for name in parent.files)
-        return f"{heading}They stand in the working folder:\n\n{names}"
-    return heading + "\n".join(render_file(name, text) for name, text in parent.files.items())
+        names = "".join(f"- `{name}`\n" for name in shown)
+        return f"They stand in the working folder:\n\n{names}"
+    return "\n".join(render_file(name, text) for name, text in shown.items())
 
 
 def render_retry(prompt: str, reply: str, reason: str) -> str:
@@ -119,5 +126,6 @@ def render_retry(prompt: str, reply: str, reason: str) -> str:
 
     Of a huge reply only the beginning and the end are shown again.
     """
-    quoted = clip(reply, QUOTED_CHARS) if reply.strip() else "(It was empty.)"
+    said = thinking.answer(reply)
+    quoted = clip(said, QUOTED_CHARS) if said.strip() else "(It was empty.)"
     return fill("coder_retry", prompt=prompt, reply=quoted, reason=reason)

@@ -2,7 +2,8 @@
 
 The format that prompts/coder_reply.md asks for: a heading ``### FILE: <path>`` followed by a
 fenced block with the whole file, or ``### EDIT: <path>`` followed by one or more SEARCH/REPLACE
-blocks. A section under ``### MEMO`` is for the trial's scratchpad. Text around them is ignored.
+blocks. A section under ``### MEMO`` is for the trial's scratchpad. Text around them is ignored, and
+so is all that a leading section of thoughts holds.
 Pure: a reply can raise nothing but ``ReplyError``, and what is read of it costs time in proportion
 to its length (the blocks, each of which searches a file, are limited in number).
 """
@@ -13,6 +14,8 @@ import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
+
+from speedrun import thinking
 
 HEADING = re.compile(r"#{1,6}[ \t]*(?:(FILE|EDIT):(.*)|MEMO:?[ \t]*)")
 AROUND_PATH = " \t`*"  # Markdown that models put around a file name
@@ -76,8 +79,10 @@ def read_reply(reply: str, base: Mapping[str, str]) -> dict[str, str]:
 
 def parse(reply: str) -> list[Change]:
     """Return the reply's changes in order; at least one, else ReplyError."""
-    if not reply.strip():
-        raise ReplyError("the reply is empty")
+    if not thinking.answer(reply).strip():
+        raise ReplyError(
+            "the reply is empty but for its thinking" if reply.strip() else "the reply is empty"
+        )
     changes, _ = _scan(reply)
     if not changes:
         raise ReplyError("the reply holds no `### FILE: <path>` or `### EDIT: <path>` block")
@@ -95,7 +100,7 @@ def clip_memo(text: str) -> str:
 
 
 def _scan(reply: str) -> tuple[list[Change], str]:
-    lines = reply.replace("\r\n", "\n").split("\n")
+    lines = thinking.answer(reply).replace("\r\n", "\n").split("\n")
     changes: list[Change] = []
     memo: list[str] = []
     position = 0

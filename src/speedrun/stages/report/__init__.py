@@ -75,7 +75,7 @@ def _draw(
     for trial in results.plan.trials:
         mine = [r for r in node_rows if (r["task"], r["trial"]) == (trial.task, trial.label)]
         path = folder / f"tree_{trial.task}_{trial.label.replace('/', '_')}.png"
-        start = results.plan.task(trial.task).start
+        start = "its own" if trial.start_from else results.plan.task(trial.task).start
         drawn[f"tree/{trial.task}/{trial.label}"] = figures.draw_tree(mine, start, path)
     return drawn
 
@@ -99,6 +99,7 @@ def _page(
         nodes=node_rows,
         outcomes=kinds,
         counts=counts,
+        mixed=text.is_mixed(results.rows),
         cumulative=text.is_cumulative(results.rows),
         own_start=text.own_start,
         colours=figures.OUTCOME_COLOURS,

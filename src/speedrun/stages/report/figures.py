@@ -183,7 +183,7 @@ def _loss_range(results: Results, task_name: str) -> tuple[float, float]:
 
 
 def draw_tree(nodes: Sequence[Row], start: str, path: Path) -> Path:
-    """Draw one trial's search tree: the start record on top, a box a node, the winner framed."""
+    """Draw one trial's search tree: its start on top, a box a node, the winner framed."""
     places = layout(nodes)
     deepest = max(y for _, y in places.values())
     across = max(x for x, _ in places.values()) - min(x for x, _ in places.values()) + 1

@@ -7,19 +7,21 @@ from typing import Any
 
 Row = dict[str, Any]
 UNKNOWN = "-"
-CUMULATIVE = "cumulative"
+REPRODUCE, CUMULATIVE = "reproduce", "cumulative"
 
 
 def as_text(rows: Sequence[Row]) -> str:
     """Return the table that a run prints at its end, one line a trial."""
     header = ["task", "arm", "hints", "seed", "outcome", "FSR", "audited", "interval", "verdict"]
     header += ["similarity", "judge"]
+    header += ["mode"] if is_mixed(rows) else []
     header += ["own start"] if is_cumulative(rows) else []
     body = [
         [
             row["task"], row["arm"], row["hints"], str(row["seed"]), row["outcome"],
             short(row["fsr"]), short(row["fsr_audited"]), _span(row), _verdict(row),
             short(row["similarity"]), short(row["judge"]),
+            *([row["mode"]] if is_mixed(rows) else []),
             *([short(row["fsr_own_start"])] if is_cumulative(rows) else []),
         ]
         for row in rows
@@ -27,6 +29,11 @@ def as_text(rows: Sequence[Row]) -> str:
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
     lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in [header, *body]]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def is_mixed(rows: Sequence[Row]) -> bool:
+    """Say whether a trial is in another mode than to reproduce: only then is the mode shown."""
+    return any(row["mode"] != REPRODUCE for row in rows)
 
 
 def is_cumulative(rows: Sequence[Row]) -> bool:
