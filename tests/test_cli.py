@@ -51,6 +51,15 @@ def test_an_error_of_ours_is_one_line_and_exit_code_1(
     assert len(said) == 1 and said[0].startswith("speedrun records: no record 'r07'")
 
 
+def test_an_arm_by_hand_that_lacks_something_is_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ["--public", "p", "--trial", "micro/t/a/s0", "--node", "1", "--root-analysis", "a.json"]
+    assert cli.main(["generate", *given, "--arm", '{"coder": {"name": "null"}}']) == 1
+    said = capsys.readouterr().err
+    assert "--arm has no 'scaffold': take the line that" in said and said.count("\n") == 1
+
+
 def test_a_broken_slice_of_configuration_is_a_usage_error(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

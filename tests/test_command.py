@@ -19,6 +19,7 @@ from model_server import ModelServer, status, too_long
 from speedrun import files
 from speedrun.adapters.coders import make_coder, prompt_style
 from speedrun.adapters.coders.box import fresh
+from speedrun.adapters.coders.command import PLACEHOLDERS
 from speedrun.adapters.ledger import BudgetExceeded
 from speedrun.adapters.models import EndpointError
 from speedrun.files import SpeedrunError
@@ -484,6 +485,13 @@ def test_without_a_sandbox_it_is_said_and_only_its_own_key_is_let_in(
     assert agents.printed == ["200 404"]
     assert (proposal.files, proposal.notes["sandbox"]) == (CHANGED, "none")
     assert proposal.reach == ["everything that this machine reaches: sandbox=none"]
+
+
+def test_every_placeholder_that_a_plan_lets_through_is_filled(agents: Agents) -> None:
+    words = [f"{{{name}}}" for name in PLACEHOLDERS]
+    agents("bash", "-c", f'echo "$@"; {APPEND}', "agent", *words)
+    (said,) = agents.printed
+    assert "{" not in said and len(said.split()) == len(PLACEHOLDERS)
 
 
 def test_every_preset_is_a_coder_that_is_asked_to_edit_files(repository: Path) -> None:

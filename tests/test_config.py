@@ -108,7 +108,18 @@ def test_a_wrong_name_is_one_line_with_the_nearest(
         ("+arms.x=oracle", "arms.x must hold keys and values, got 'oracle'"),
         ("+arms.x={coder: [oracle]}", "arms.x.coder must hold keys and values"),
         ("+arms.My-Arm={coder: oracle}", "arm 'My-Arm' names a folder: use lower-case letters"),
+        ("+arms.x={coder: {moves: 3}}", "arms.x.coder must say which: write arms.x.coder.name"),
         ("arms=null", "arms must name at least one arm, got None"),
+        ("audit=null", "audit must hold keys and values, got None"),
+        ("references=5", "references must hold keys and values, got 5"),
+        ("scaffold=null", "unknown scaffold 'null'; nearest is"),
+        ("scaffold=[1]", "unknown scaffold '[1]'; nearest is"),
+        ("+scaffold.n_node=1", "unknown key 'n_node' in scaffold; nearest is 'n_nodes'"),
+        ("~scaffold.n_nodes", "scaffold.n_nodes must be a whole number of at least 1, got None"),
+        ("hardware.timeout_s=x", "hardware.timeout_s must be a number above 0, got 'x'"),
+        ("hardware.memory_mb=0", "hardware.memory_mb must be a number above 0, got 0"),
+        ("~budget.trial", "budget.trial must hold keys and values, got None"),
+        ("name=a/b", "name names a folder: use letters, digits, _ and - alone, got 'a/b'"),
     ],
 )
 def test_a_bad_value_is_one_line_that_names_its_key(
@@ -124,12 +135,25 @@ def test_a_bad_value_is_one_line_that_names_its_key(
 def test_a_coder_that_asks_no_model_is_given_none(config: Path, tmp_path: Path, coder: str) -> None:
     own = tmp_path / "config"
     shutil.copytree(config, own)
-    (own / "model/mine.yaml").write_text("name: mine\nkind: openai_compatible\n")
+    text = "name: mine\nkind: openai_compatible\nmodel: m\nbase_url: http://h/v1\n"
+    (own / "model/mine.yaml").write_text(text)
     with pytest.raises(SpeedrunError, match=f"model 'mine' to coder '{coder}', which asks no"):
         sweep.load(own, "quickstart", [f"+arms.x={{coder: '{coder}', model: mine}}"])
-    (own / "coder/asks.yaml").write_text("name: asks\n")
+    (own / "coder/asks.yaml").write_text("name: asks\nkind: direct\n")
     arm = sweep.load(own, "quickstart", ["+arms.x={coder: asks, model: mine}"])["arms"]["x"]
-    assert arm["model"] == {"name": "mine", "kind": "openai_compatible"}
+    assert arm["model"] == {"name": "mine", "kind": "openai_compatible", "model": "m"}
+
+
+@pytest.mark.parametrize(
+    "arms", [["+arms.x={coder: direct, model: vllm}"], ["judge=model", "judge.model=vllm"]]
+)
+def test_a_key_where_its_name_belongs_is_refused_and_not_shown(
+    config: Path, arms: list[str]
+) -> None:
+    sweep.load(config, "quickstart", arms)
+    with pytest.raises(SpeedrunError, match="never a key itself") as caught:
+        sweep.load(config, "quickstart", [*arms, "+models.vllm.api_key_env=gsk_abc123"])
+    assert "gsk_abc123" not in str(caught.value)
 
 
 def test_an_unquoted_null_is_the_null_coder(config: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -75,6 +77,23 @@ def test_the_papers_grid_is_counted_whole(load: LOADED) -> None:
     assert (found.trials, found.nodes) == (6840, 136_800)
     assert found.jobs["train"] == found.jobs["generate"] == 136_800
     assert set(found.models) == {"o3_mini", "deepseek_r1", "gemini_2_5_pro", "claude_3_7_sonnet"}
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "unjudged"),
+    [
+        ("quickstart", [], 0),
+        ("micro", [], 3),
+        ("nano", [], 2),
+        ("paper19", [], 0),  # oracle and null: their code is a record's
+        ("paper_main", [], 19),
+        ("paper_main", ["judge=model", "judge.model=o3_mini"], 0),
+    ],
+)
+def test_winners_that_nobody_judges_are_told(
+    load: LOADED, repository: Path, name: str, changes: list[str], unjudged: int
+) -> None:
+    assert forecast.forecast(repository, load(name, *changes)).unjudged == unjudged
 
 
 @given(n_nodes=st.integers(1, 40), first=st.integers(1, 5), later=st.integers(1, 5))
@@ -151,6 +170,8 @@ def test_a_preflight_costs_its_cap(load: LOADED) -> None:
     config = load("nano", arm, "+hardware.world_size=2", "tasks=[r01-r02]")
     shares = estimate.device_hours(config, {})
     assert shares["preflight"] == Share(2, pytest.approx(0.04), pytest.approx(0.04))
+    whole = load("nano", arm, "tasks=[r01-r02]", "hardware.timeout_s=18")  # no more than a run
+    assert estimate.device_hours(whole, {})["preflight"].worst == pytest.approx(0.01)
 
 
 @given(
@@ -246,6 +267,17 @@ def test_a_cap_bounds_the_dollars(
     assert spend(repository, config).usd_worst == pytest.approx(usd)
 
 
+def test_an_agent_is_bounded_by_its_requests_or_their_default(
+    load: LOADED, repository: Path
+) -> None:
+    config = load("quickstart", f"+arms.x={{{MODEL}}}", f"+models.vllm={{{PRICES}}}")
+    agent = {"name": "mine", "kind": "command", "command": ["agent"]}
+    for said, most in (({}, 100), ({"max_requests": 7}, 7)):
+        x = {**config["arms"]["x"], "coder": agent | said}
+        found = spend(repository, {**config, "arms": {"x": x}})
+        assert found.tokens_worst == 2 * most * (65_536 + 16_384)
+
+
 def test_an_unknown_price_is_said(load: LOADED, repository: Path) -> None:
     changed = "+models.vllm={prices: null, context_tokens: null}"
     arms = [f"+arms.x={{{MODEL}}}", changed]
@@ -338,3 +370,13 @@ def test_outside_a_repository_it_says_where_to_go(
 ) -> None:
     assert main(["plan", "sweep=nano"]) == 1
     assert "no config/ in .: go there, or give --repository" in capsys.readouterr().err
+
+
+def test_a_pager_may_be_closed_early(repository: Path) -> None:
+    words = [sys.executable, "-m", "speedrun", "plan", "sweep=nano", "--repository", repository]
+    asked = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert asked.stdout is not None and asked.stderr is not None
+    asked.stdout.close()
+    complaint = asked.stderr.read()
+    asked.stderr.close()
+    assert (asked.wait(), complaint) == (0, b"")

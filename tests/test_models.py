@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import multiprocessing
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -574,6 +576,19 @@ def test_a_local_server_needs_no_key(tmp_path: Path, server: ModelServer) -> Non
     assert ask(opened(server, tmp_path, api_key_env=None)).text == "hello"
 
 
+def test_the_stand_in_can_be_started_by_hand(tmp_path: Path) -> None:
+    """docs/agents.md has its reader do so."""
+    command = [sys.executable, ms.__file__, "--port", "0", "--reply", "lr = 13"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
+        assert started.stdout is not None
+        url = started.stdout.readline().split()[-1]
+        config = {"name": "m", "kind": "openai_compatible", "model": "m", "base_url": url}
+        model = models.open_model(config, {"sweep": "s"}, "t", store=tmp_path)
+        reply = model.ask([{"role": "user", "content": "?"}], CallKey(0, 1, 1))
+        started.terminate()
+    assert reply.text == "lr = 13"
+
+
 def test_every_shipped_model_is_complete(repository: Path) -> None:
     folder = repository / "config"
     names = {path.stem for path in (folder / "model").glob("*.yaml")}
@@ -583,7 +598,7 @@ def test_every_shipped_model_is_complete(repository: Path) -> None:
         assert spec.name == name
         assert prices.price_source(spec) != "unknown", name
         assert spec.max_tokens and spec.output_bound, name
-        assert "unverified" in spec.note
+        assert "not verified" in spec.note
 
 
 def test_the_template_names_every_field(repository: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from speedrun import plan, registry, specs
-from speedrun.adapters import missing, selection, sweep, task_table
+from speedrun.adapters import missing, selection, sweep, task_table, workflow
 from speedrun.files import SpeedrunError
 
 PAPER = [f"r{k:02d}-r{k + 1:02d}" for k in (*range(1, 6), *range(7, 21))]
@@ -145,6 +145,7 @@ def test_the_retimed_record_starts_its_task(repository: Path) -> None:
     (task,) = plan.tasks(nanogpt(repository, "tasks=r21c-r22"))
     assert (task.start, task.target) == ("r21c", "r22")
     facts = specs.task(nanogpt(repository, "tasks=r21c-r22"), "r21c-r22")
+    assert facts["margin_percent"] == 0.1
     assert (facts["start"], facts["target"]) == ("r21c", "r22")
 
 
@@ -235,6 +236,28 @@ def test_a_new_record_upstream_makes_no_planned_task_again(
         assert one == other
 
 
+# --- the command line ---
+@pytest.mark.parametrize(
+    "line", ["-c2", "--config sweep=a overrides=b -c2", "-C sweep=a -n", "-n --config sweep=a"]
+)
+def test_settings_that_stand_after_config_are_taken(line: str) -> None:
+    workflow.check_words(line.split())
+
+
+@pytest.mark.parametrize("line", ["sweep=a", "-c2 sweep=a", "--config sweep=a -c2 overrides=b"])
+def test_a_setting_that_became_a_target_is_refused(line: str) -> None:
+    with pytest.raises(SpeedrunError, match="is a target here: write all such words after one"):
+        workflow.check_words(line.split())
+
+
+def test_what_is_too_large_is_planned_if_somebody_insists(nano_config: dict[str, Any]) -> None:
+    large = {**nano_config, "seeds": list(range(3000))}
+    with pytest.raises(SpeedrunError, match=r"jobs, which take .* run it in cells"):
+        workflow.check_size(large, force=False)
+    workflow.check_size(large, force=True)
+    workflow.check_size(nano_config, force=False)
+
+
 # --- what is missing ---
 def gaps(config: dict[str, Any], facts: registry.Registry | None, local: bool = True) -> list[str]:
     return [gap.text for gap in missing.gaps(config, facts, local)]
@@ -312,7 +335,7 @@ def test_a_run_in_vain_is_stopped_in_one_line(
     with pytest.raises(SpeedrunError, match=r"key of model mine .arm asks.: .* not set"):
         missing.require(asks, None, {"generate", "train"}, local=False)
     missing.require(asks, None, {"corpus", "records", "train"}, local=True)
-    missing.say(asks, None)
+    missing.say(asks, None, local=True)
     assert capsys.readouterr().err.startswith("speedrun: missing: key of model mine")
 
 
@@ -332,6 +355,19 @@ def test_a_coding_agent_builds_its_own_environment(bare: Path, nano_config: Any)
     python = bare / "results/envs/coders/a/bin/python"
     python.parent.mkdir(parents=True)
     python.touch()
+    assert gaps(config, None) == []
+
+
+def test_an_agents_tools_must_be_there(
+    bare: Path, nano_config: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coder = {"name": "a", "shown": ["results/envs/coders/a"], "install": "npm install a"}
+    config = {**nano_config, "arms": {"agent": {**nano_config["arms"]["null"], "coder": coder}}}
+    with pytest.raises(SpeedrunError, match=r"tools of coder a .*coders/a\): npm install a"):
+        missing.require(config, None, {"generate"}, local=False)
+    missing.say_agents(config)
+    assert capsys.readouterr().err.startswith("speedrun: missing: tools of coder a (results/envs")
+    (bare / "results/envs/coders/a").mkdir(parents=True)
     assert gaps(config, None) == []
 
 

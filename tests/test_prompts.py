@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -302,6 +303,31 @@ def test_what_does_not_fit_is_said() -> None:
     shown = render_history([root, *(_long(n, o, 3000) for n, o in enumerate(outcomes, 1))])
     assert "(There is more of it, which does not fit here.)" in shown
     assert "characters are left out here" in shown  # of a digest
+
+
+@pytest.mark.parametrize("digest", ["outcome: timeout\nreason: took 60 s\n", "no word of it", ""])
+def test_a_reason_is_told_once(digest: str) -> None:
+    root = Attempt(0, 0, Outcome.OK, "", 10.0, 3.4, "", {})
+    failed = Attempt(1, 0, Outcome.TIMEOUT, "took 60 s", None, None, digest, {})
+    shown = render_history([root, failed])
+    assert shown.count("took 60 s") == 1 and digest.strip() in shown
+
+
+def test_of_a_file_written_anew_the_new_lines_are_shown() -> None:
+    old = {"train.py": "".join(f"old {line}\n" for line in range(500))}
+    root = Attempt(0, 0, Outcome.OK, "", 10.0, 3.4, "", old)
+    anew = {"train.py": "".join(f"new {line}\n" for line in range(500))}
+    shown = render_history([root, Attempt(1, 0, Outcome.TIMEOUT, "", None, None, "", anew)])
+    assert "    -old 4\n" in shown and "-old 5" not in shown and "+new 40" in shown
+    assert "    (495 more lines removed)\n" in shown and "more lines)" in shown
+
+
+def test_a_track_says_how_far_below_the_target_to_stay(trial: Trial) -> None:
+    assert "by about 0.5 %" in print_prompt(trial.inputs(1))
+    facts = dataclasses.replace(FACTS, margin_percent=0.1)
+    schema.save(trial.base / "public" / "task.json", facts)
+    for style in ("reply", "files"):
+        assert "by about 0.1 %" in print_prompt(trial.inputs(1, style=style))
 
 
 def test_a_scratchpad_is_bounded_and_keeps_the_latest() -> None:

@@ -38,6 +38,30 @@ def test_a_whole_file_replaces_and_others_stay() -> None:
     assert read_reply(reply, BASE) == {"train.py": "x = 1\n", "model.py": "d = 4\n"}
 
 
+ANSWER = "### FILE: train.py\n```\nx = 1\n```\n"
+THOUGHT = "I could try\n### FILE: model.py\n```\nd = 0\n```\n### MEMO\nnever\n"
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        f"<think>{THOUGHT}</think>{ANSWER}",
+        f"\n<think>\r\n{THOUGHT}</think>\r\n\r\n{ANSWER}",
+        f"{THOUGHT}</think>\n\n{ANSWER}",  # the template had opened it
+        f"{ANSWER}It says <think>.\n</think>\n",  # no thought of its own
+        ANSWER,
+    ],
+)
+def test_what_is_thought_first_is_not_read(reply: str) -> None:
+    assert read_reply(reply, BASE) == {"train.py": "x = 1\n", "model.py": "d = 4\n"}
+    assert read_memo(reply) == ""
+
+
+def test_a_thought_that_never_ends_is_no_answer() -> None:
+    with pytest.raises(ReplyError, match="empty but for its thinking"):
+        parse(f"<think>{THOUGHT}{ANSWER}")
+
+
 def test_edits_of_several_files_apply_in_order() -> None:
     reply = (
         edit("b = 2\n", "b = 20\n")

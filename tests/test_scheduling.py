@@ -34,7 +34,9 @@ def test_who_asks_decides_what_a_question_takes(
     assert taken == {BUSY: busy, WAITING: waiting}
 
 
-def made(cores: int | None, main: bool = True, local: bool = True, **given: int) -> Any:
+def made(
+    cores: int | None, main: bool = True, local: bool = True, cluster: bool = False, **given: int
+) -> Any:
     """Return a workflow, as far as it matters here, after room was made in it."""
     settings = SimpleNamespace(cores=cores, max_threads=None)
     rules = [SimpleNamespace(resources={"_cores": 1}), SimpleNamespace(resources={BUSY: 0})]
@@ -43,6 +45,7 @@ def made(cores: int | None, main: bool = True, local: bool = True, **given: int)
         rules=rules,
         is_main_process=main,
         local_exec=local,
+        is_local=lambda rule: not cluster,
         global_resources={"_cores": cores, **given},
     )
     scheduling.make_room(workflow)
@@ -58,6 +61,12 @@ def test_places_are_added_to_the_cores_that_were_given(cores: int, places: int) 
     assert workflow.resource_settings.max_threads == cores
     computing, waiting = (rule.resources[BUSY] for rule in workflow.rules)
     assert (computing(None, threads=3), waiting) == (3, 0)
+
+
+def test_a_training_on_a_cluster_takes_no_core_of_this_machine() -> None:
+    """While the rules are read Snakemake says of every workflow that it runs here."""
+    computing = made(64, cluster=True).rules[0].resources[BUSY]
+    assert computing(None, threads=64) == 0
 
 
 def test_what_the_command_line_says_stands() -> None:

@@ -113,8 +113,8 @@ def _reference_groups(config: dict[str, Any], tasks: Iterable[plan.Task]) -> lis
 def _preflight(config: dict[str, Any], trial: plan.Trial) -> Share:
     if "preflight" not in trial.arm:
         return Share(0, 0.0, 0.0)
-    gpus = int(config["hardware"].get("world_size", 1))
-    hours = float(trial.arm["preflight"]["timeout_s"]) * gpus / 3600
+    share = float(trial.arm["preflight"]["timeout_s"]) / float(config["hardware"]["timeout_s"])
+    hours = min(1.0, share) * specs.device_hours_cap(config)
     return _runs(trial.n_nodes, hours, hours)
 
 

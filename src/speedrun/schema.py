@@ -228,6 +228,7 @@ class TaskFacts:
     target_loss: float  # nats per token on the validation shard
     hardware: str  # one sentence, for the prompt
     rules: str  # Markdown: the protocol and what a solution may not do
+    margin_percent: float = 0.5  # how far below the target a loss should end, for other seeds' sake
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,7 @@ TRACK_KEYS = (
     "after_clock_s_max",
     "train_time_ratio_min",
 )
+OWN_TASK_KEYS = ("margin_percent",)  # of a track that has its own: TaskFacts knows the usual ones
 TRAIN_KEYS = (
     "timeout_s",
     "memory_mb",
@@ -230,6 +231,7 @@ def built_environment(hardware: Config, era: str) -> str:
 def task(config: Config, name: str) -> Config:
     """Return schema.TaskFacts as JSON values, its rules left to the track's rules.md."""
     start, target = name.split("-")
+    own = {key: config["track"][key] for key in OWN_TASK_KEYS if key in config["track"]}
     return {
         "track": config["track"]["name"],
         "task": name,
@@ -238,6 +240,7 @@ def task(config: Config, name: str) -> Config:
         "entry": config["track"]["entry"],
         "target_loss": config["track"]["target_loss"],
         "hardware": _hardware(config),
+        **own,
     }
 
 

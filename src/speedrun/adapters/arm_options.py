@@ -13,6 +13,7 @@ from typing import Any
 from speedrun.adapters import checked, hydra_config
 from speedrun.files import SpeedrunError
 
+ANSWERS = ("hints", "tracks", "replies", "results", "store")
 DOCUMENTS = (".md", ".txt")  # what knowledge and retrieval read
 TOP_K = 4  # passages a prompt, of some 300 words each
 PREFLIGHT_TIMEOUT_S = 300  # importing PyTorch and compiling the first steps take minutes on a GPU
@@ -80,12 +81,21 @@ def _folders(repository: Path) -> list[str]:
 
 
 def _inside(repository: Path, key: str, path: str) -> None:
-    """An arm's digest holds the path: it must mean the same on every machine."""
+    """An arm's digest holds the path: it must mean the same on every machine.
+
+    Hints, targets and what was made of them are no documents: an arm would be told the answer and
+    its folder say that it was not.
+    """
     if Path(path).is_absolute() or not (repository / path).resolve().is_relative_to(
         repository.resolve()
     ):
         raise SpeedrunError(
             f"config: {key}: {path} must lie in the repository: give its path there"
+        )
+    first = (repository / path).resolve().relative_to(repository.resolve()).parts[:1]
+    if not first or first[0] in ANSWERS:
+        raise SpeedrunError(
+            f"config: {key}: {path or '.'} holds hints or answers: put documents into knowledge/"
         )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from speedrun import plan, specs
-from speedrun.adapters import arm_options, checked, hydra_config
+from speedrun.adapters import arm_options, checked, coder_options, hydra_config
 from speedrun.files import SpeedrunError
 
 KEYS = ("coder", "hints", "model", "scaffold", "mode", *arm_options.OPTIONS)
@@ -56,17 +56,26 @@ def _coder(config_folder: Path, arm: str, wanted: Any) -> dict[str, Any]:
     An unquoted null is YAML's nothing and means the null coder. ``needs_model`` is added where the
     option does not say it: any coder that we do not know to do without asks a model.
     """
-    named = "null" if wanted is None else wanted
     key = f"arms.{arm}.coder"
-    changed = {"name": named} if isinstance(named, str) else checked.mapping(named, key)
-    name = str(changed.get("name"))
+    changed = _named("null" if wanted is None else wanted, key)
+    name = "null" if changed["name"] is None else str(changed["name"])
     option = {"name": name, **hydra_config.option(config_folder, "coder", name)}
     chosen = {"needs_model": name not in WITHOUT_MODEL, **option}
-    checked.keys(changed, chosen, f"the coder of arm {arm!r}")
-    coder = {**chosen, **changed, "name": option["name"]}
-    if coder.get("max_nodes") is not None:
-        checked.count(coder["max_nodes"], f"{key}.max_nodes")
+    known = coder_options.keys(chosen)
+    checked.keys(changed, known, f"the coder of arm {arm!r}")
+    for word in sorted(set(changed) - {"name"}):
+        checked.like(changed[word], known[word], f"{key}.{word}")
+    coder = coder_options.over(chosen, changed)
+    coder_options.check(coder, key)
     return coder
+
+
+def _named(wanted: Any, key: str) -> dict[str, Any]:
+    """Return what is asked for by a name alone as by a name with values."""
+    changed = {"name": wanted} if isinstance(wanted, str) else checked.mapping(wanted, key)
+    if "name" not in changed:
+        raise SpeedrunError(f"config: {key} must say which: write {key}.name, got {wanted!r}")
+    return changed
 
 
 def _scaffold(
@@ -97,20 +106,20 @@ def _without_debugging(scaffold: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hints(config_folder: Path, wanted: Any) -> list[str]:
-    """Return the levels of one of the settings of config/hints, or of a list such as [l1, l2]."""
-    if isinstance(wanted, list):
-        wanted = "+".join(str(level) for level in wanted)
-    setting = hydra_config.option(config_folder, "hints", str(wanted or "none"))
+    """Return the levels of one of the settings of config/hints, or of a list such as [l1, l2].
+
+    Their order is that of the setting, however they are given.
+    """
+    given = wanted if isinstance(wanted, list) else str(wanted or "none").split("+")
+    asked = "+".join(sorted(map(str, given))) or "none"
+    setting = hydra_config.option(config_folder, "hints", asked)
     return list(setting["levels"])
 
 
 def _model(config_folder: Path, arm: str, coder: str, asks: bool, wanted: Any) -> dict[str, Any]:
     """Return what decides a model's replies: by name, or by name with values of the arm's own."""
-    named = {"name": NO_MODEL} if wanted is None else wanted
-    changed = (
-        {"name": named} if isinstance(named, str) else checked.mapping(named, f"arms.{arm}.model")
-    )
-    name = str(changed.get("name"))
+    changed = _named(NO_MODEL if wanted is None else wanted, f"arms.{arm}.model")
+    name = str(changed["name"])
     if not asks and name != NO_MODEL:
         raise SpeedrunError(
             f"config: arm {arm!r} gives model {name!r} to coder {coder!r}, which asks no model: "

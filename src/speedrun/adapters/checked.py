@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,6 +10,7 @@ from speedrun.adapters import hydra_config
 from speedrun.files import SpeedrunError
 
 OFF = (None, False, "none")  # how a configuration says that something is not wanted
+SCAFFOLD = ("name", "n_nodes", "n_initial", "n_branch", "p_debug", "max_debug_depth")
 
 
 def count(value: Any, key: str, least: int = 1) -> int:
@@ -26,11 +28,22 @@ def share(value: Any, key: str) -> None:
         raise SpeedrunError(f"config: {key} must lie between 0 and 1, got {value!r}")
 
 
-def amount(value: Any, key: str) -> None:
-    """Refuse what is neither null nor a number above 0."""
+def amount(value: Any, key: str, *, null: bool = False) -> None:
+    """Refuse what is no number above 0; ``null`` allows that there is none."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
-    if value is not None and not (number and value > 0):
-        raise SpeedrunError(f"config: {key} must be a number above 0, or null, got {value!r}")
+    if not (null and value is None) and not (number and 0 < value < math.inf):
+        words = "a number above 0, or null" if null else "a number above 0"
+        raise SpeedrunError(f"config: {key} must be {words}, got {value!r}")
+
+
+def like(value: Any, example: Any, key: str) -> None:
+    """Refuse a value of another kind than its file's own; null there tells no kind."""
+    kind: Any = type(example)
+    if kind in (int, float):
+        kind = int | float
+    alike = isinstance(value, kind) and isinstance(value, bool) == isinstance(example, bool)
+    if example is not None and not alike:
+        raise SpeedrunError(f"config: {key} must be of the kind of {example!r}, got {value!r}")
 
 
 def mapping(value: Any, key: str) -> dict[str, Any]:
@@ -62,9 +75,10 @@ def one_of(value: Any, valid: Iterable[str], what: str, place: str) -> str:
 
 def scaffold(values: dict[str, Any], key: str) -> None:
     """Refuse sizes that no search could have; ``n_initial`` may be null (flat)."""
+    keys(values, SCAFFOLD, key)
     for size in ("n_nodes", "n_branch", "n_initial"):
-        if size != "n_initial" or values[size] is not None:
-            count(values[size], f"{key}.{size}")
+        if size != "n_initial" or values.get(size, 0) is not None:
+            count(values.get(size), f"{key}.{size}")
     chance, depth = values.get("p_debug", 0.0), values.get("max_debug_depth", 0)
     number = isinstance(chance, int | float) and not isinstance(chance, bool)
     if not number or not 0 <= chance <= 1:

@@ -22,9 +22,7 @@ from speedrun.adapters import task_table
 from speedrun.estimate import Asked
 from speedrun.stages.task import HINT_FILES
 
-START_CHARS = (
-    40_000  # of a start record that is not here yet; those of nanogpt have 20,000 to 90,000
-)
+START_CHARS = 40_000  # of a start record that is not here yet; nanogpt's have 20,000 to 190,000
 NODES_READ = 300  # finished nodes whose calls are averaged
 
 

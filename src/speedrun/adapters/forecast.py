@@ -16,6 +16,7 @@ from speedrun.adapters.spending import Spend
 from speedrun.estimate import Share
 
 Config = dict[str, Any]
+IDENTICAL = ("oracle", "null")  # coders whose code is a record's own
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Forecast:
     trials: int
     nodes: int
     not_run: int  # chosen tasks that this hardware cannot run
+    unjudged: int  # tasks whose winners no recorded reply can judge
     jobs: dict[str, int]  # by rule, most first
     device_hours: dict[str, Share]  # by kind of work, without caps
     hours_from: dict[str, int]  # how many records' times are from where
@@ -59,6 +61,7 @@ def forecast(repository: Path, config: Config) -> Forecast:
         trials=len(trials),
         nodes=sum(trial.n_nodes for trial in trials),
         not_run=len(config["not_run"]),
+        unjudged=_unjudged(repository / "replies" / "judge" / config["track"]["name"], config),
         jobs=dict(jobs.count(config).most_common()),
         device_hours=shares,
         hours_from=dict(Counter(origin for _, origin in facts.times.values()).most_common()),
@@ -68,6 +71,14 @@ def forecast(repository: Path, config: Config) -> Forecast:
         tokens_worst=_bounded([one.tokens for one in most], config["budget"], "tokens"),
         device_hours_worst=_hours_worst(config, trials, shares),
     )
+
+
+def _unjudged(replies: Path, config: Config) -> int:
+    """Return how many tasks have no recorded judgement; code equal to a record's needs none."""
+    needless = all(arm["coder"]["name"] in IDENTICAL for arm in config["arms"].values())
+    if config["judge"]["kind"] != "recorded" or needless:
+        return 0
+    return sum(not (replies / task).is_dir() for task in config["tasks"])
 
 
 def _bounded(

@@ -52,8 +52,13 @@ def _cells(grid: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
 def _word(value: Any) -> str:
     """Return a value as part of a folder's name."""
     named = value.get("name") if isinstance(value, dict) else value
-    text = "null" if named is None else str(named)
+    text = "+".join(map(str, named)) if isinstance(named, list) else _said(named)
     return re.sub(r"[^a-z0-9_+]", "_", text.lower())
+
+
+def _said(value: Any) -> str:
+    """Return a value in words; YAML's nothing is the null coder."""
+    return "null" if value is None else str(value)
 
 
 def row(name: str, arm: dict[str, Any]) -> dict[str, Any]:
@@ -92,10 +97,10 @@ def _with_values(rows: list[dict[str, Any]], wanted: dict[str, Any]) -> list[str
     for key, values in asked.items():
         there = {str(row[key]) for row in rows}
         for value in values:
-            if str(value) not in there:
-                near = hydra_config.nearest(str(value), there)
+            if _said(value) not in there:
+                near = hydra_config.nearest(_said(value), there)
                 raise SpeedrunError(f"config: only.{key}: no arm has {value!r}{near}")
-    words = {key: {str(value) for value in values} for key, values in asked.items()}
+    words = {key: set(map(_said, values)) for key, values in asked.items()}
     chosen = [str(row["arm"]) for row in rows if all(str(row[key]) in words[key] for key in words)]
     if not chosen:
         raise SpeedrunError(f"config: no arm matches only={wanted!r}: widen it")

@@ -19,6 +19,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from speedrun.files import SpeedrunError
 
+QUOTED = {"tasks": "tasks='number <= 5'", "only": """only='model == "o3_mini"'"""}
+
 
 def load(config: Path, sweep: str, overrides: Iterable[str] = ()) -> dict[str, Any]:
     """Return the resolved configuration of ``sweep`` as plain dicts, lists and scalars.
@@ -30,12 +32,14 @@ def load(config: Path, sweep: str, overrides: Iterable[str] = ()) -> dict[str, A
     try:
         return _compose(config, [f"sweep={sweep}", *overrides])
     except OverrideParseException as error:
-        first = str(error).splitlines()[0]
+        first, asked = str(error).splitlines()[0], [word.partition("=")[0] for word in overrides]
+        example = QUOTED["only" if "only" in asked and "tasks" not in asked else "tasks"]
         raise SpeedrunError(
             f"config: {first}; write overrides as key=value, a value with spaces or signs in "
-            "quotes: tasks='number <= 5'"
+            f"quotes: {example}"
         ) from error
-    except (HydraException, OmegaConfBaseException) as error:
+    # Hydra raises bare ones for a group that is given null or a list.
+    except (HydraException, OmegaConfBaseException, TypeError, ValueError) as error:
         raise SpeedrunError(_explain(config, sweep, overrides, str(error))) from error
 
 

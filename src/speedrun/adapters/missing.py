@@ -19,9 +19,10 @@ from speedrun.adapters.git_command import without_credentials
 from speedrun.files import SpeedrunError
 
 Config = dict[str, Any]
-TRAINING, ASKING = (
+TRAINING, ASKING, CODING = (
     ("preflight", "train", "train_reference", "audit"),
     ("draft", "generate", "judge", "summarize"),
+    ("draft", "generate"),
 )
 
 
@@ -39,10 +40,20 @@ def say_not_run(config: Config) -> None:
         _say(f"not run: {row['task']}: {row['reason']}")
 
 
-def say(config: Config, facts: registry.Registry | None) -> None:
-    """Print what is missing here, for a dry run: whatever a job would stop at, and what comes."""
-    for gap in gaps(config, facts, local=True):
+def say(config: Config, facts: registry.Registry | None, local: bool) -> None:
+    """Print what is missing, for a dry run: whatever a job would stop at, and what comes.
+
+    ``local``: as in require.
+    """
+    for gap in gaps(config, facts, local):
         _say(f"missing: {gap.text}")
+
+
+def say_agents(config: Config) -> None:
+    """Print which coding agents are not installed: a plan counts their nodes all the same."""
+    for gap in _agents(config):
+        if gap.stops:
+            _say(f"missing: {gap.text}")
 
 
 def require(
@@ -65,6 +76,8 @@ def gaps(config: Config, facts: registry.Registry | None, local: bool) -> Iterat
     """Yield what is not there, relative to the working directory and on this machine."""
     if facts:
         yield from _upstream(config, facts)
+    if specs.corpus_kind(config) == "text":
+        yield from _texts(config["corpus"]["paths"])
     if specs.corpus_kind(config) != "distributions":
         yield from _shards(config)
     yield from _environments(config)
@@ -89,6 +102,12 @@ def _upstream(config: Config, facts: registry.Registry) -> Iterator[Gap]:
         )
 
 
+def _texts(paths: list[str]) -> Iterator[Gap]:
+    absent = [path for path in paths if not Path(path).exists()]
+    if absent:
+        yield Gap(f"corpus.paths: {absent[0]} is not there: correct corpus.paths", ("corpus",))
+
+
 def _shards(config: Config) -> Iterator[Gap]:
     corpus, names = config["corpus"]["name"], specs.shard_names(config)
     folder = Path(plan.RESULTS, "shards", corpus, "public")
@@ -111,7 +130,16 @@ def _environments(config: Config) -> Iterator[Gap]:
 
 
 def _agents(config: Config) -> Iterator[Gap]:
-    """A coding agent has an environment of its own, which its first node builds."""
+    """A coding agent's environment is built by its first node, its other tools are not."""
+    for coder in {arm["coder"]["name"]: arm["coder"] for arm in config["arms"].values()}.values():
+        absent = [folder for folder in coder.get("shown", []) if not Path(folder).is_dir()]
+        if absent:
+            how = coder.get("install") or "put it there, or correct the coder's shown"
+            yield Gap(f"tools of coder {coder['name']} ({absent[0]}): {how}", CODING)
+    yield from _agents_environments(config)
+
+
+def _agents_environments(config: Config) -> Iterator[Gap]:
     needed = {
         arm["coder"]["name"]: Path(specs.ENVIRONMENTS, "coders", Path(wanted).stem)
         for arm in config["arms"].values()

@@ -8,6 +8,7 @@ but those that wait. On a cluster trainings run elsewhere and nothing of this is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from speedrun.specs import Config
@@ -24,7 +25,7 @@ def make_room(workflow: Any) -> None:
         return
     for rule in workflow.rules:
         if BUSY not in rule.resources:
-            rule.resources[BUSY] = _threads
+            rule.resources[BUSY] = _threads(workflow, rule)
     settings.max_threads = min(settings.max_threads or settings.cores, settings.cores)
     provided, places = workflow.global_resources, _places(settings.cores)
     for name, count in {BUSY: settings.cores, WAITING: places}.items():
@@ -38,8 +39,13 @@ def _places(cores: int) -> int:
     return min(PLACES_MOST, PLACES_A_CORE * cores)
 
 
-def _threads(wildcards: Any, threads: int) -> int:
-    return threads
+def _threads(workflow: Any, rule: Any) -> Callable[[Any, int], int]:
+    """Only as the graph is built does Snakemake say where a rule's jobs run."""
+
+    def busy(wildcards: Any, threads: int) -> int:
+        return threads if workflow.is_local(rule) else 0
+
+    return busy
 
 
 def asking(config: Config, arm: Config) -> dict[str, int]:

@@ -102,7 +102,8 @@ def _check_expression(expression: str, columns: list[str], said: str) -> None:
         if isinstance(node, ast.Name) and node.id not in columns:
             raise SpeedrunError(
                 f"config: {said}: unknown column {node.id!r}; nearest is "
-                f"{_nearest(node.id, columns)!r} (valid: {', '.join(columns)})"
+                f"{_nearest(node.id, columns)!r} (valid: {', '.join(columns)}); a text stands in "
+                "quotes"
             )
         if not isinstance(node, ALLOWED):
             raise _bad(said, f"{type(node).__name__} is not allowed")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from speedrun import estimate, jobs, plan, specs
-from speedrun.adapters import arms
+from speedrun.adapters import arms, coder_options
 from speedrun.adapters.facts import Facts
 from speedrun.estimate import Asked
 
@@ -122,6 +122,8 @@ def _summaries(trial: plan.Trial) -> int:
 def _most_calls(trial: plan.Trial) -> int | None:
     """Return the most calls that a trial can make; None where only a cap stops its coder."""
     coder = trial.arm["coder"]
-    most = DIRECT_TURNS if coder["name"] == "direct" else coder.get("max_requests")
+    most = (
+        DIRECT_TURNS if coder["name"] == "direct" else coder_options.keys(coder).get("max_requests")
+    )
     asks = 2 if "preflight" in trial.arm else 1
     return None if most is None else trial.n_nodes * asks * int(most) + _summaries(trial)

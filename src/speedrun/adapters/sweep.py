@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 from speedrun import files, plan, specs
-from speedrun.adapters import arms, checked, grid, hydra_config, task_table
+from speedrun.adapters import arms, checked, coder_options, grid, hydra_config, task_table
 from speedrun.files import SpeedrunError
 from speedrun.stages.task import HINT_FILES
 
+SWEEP_NAME = r"[A-Za-z0-9_-]+"
 COUNTS = (("references", "runs"), ("audit", "rounds"), ("audit", "lanes"))
 SHARES = (("references", "p_max"), ("audit", "confidence"), ("audit", "loss_p_max"))
 # Below these a hint is a stub or was cut off. The shortest of the paper's have 246, 325 and 595
@@ -38,6 +40,7 @@ def load(config_folder: Path, sweep: str, overrides: list[str]) -> dict[str, Any
     judge, judging = _judge(config_folder, config["judge"])
     used = {arm["model"]["name"] for arm in config["arms"].values()} | judging
     config = {**config, "judge": judge, "models": _models(config_folder, config["models"], used)}
+    _check_models(config)
     config = task_table.resolve(config_folder.parent, config)
     _check_chain(config_folder.parent, config)
     return {key: value for key, value in config.items() if key not in ("grid", "only")}
@@ -70,16 +73,40 @@ def _models(config_folder: Path, changed: Any, used: set[str]) -> dict[str, dict
     return {name: found[name] for name in sorted(found) if found[name]}
 
 
+def _check_models(config: dict[str, Any]) -> None:
+    """Refuse a model that could not be asked, before what its file says stands on shell lines."""
+    models = [arm["model"] for arm in config["arms"].values()]
+    models += [config["judge"]["model"]] if "model" in config["judge"] else []
+    for model in models:
+        if model["name"] != arms.NO_MODEL:
+            from speedrun.adapters.models import spec
+
+            spec.read(model, config)
+
+
 def _check_values(config: dict[str, Any]) -> None:
     """Refuse, in one line that names the key, what no job could work with."""
+    _check_name(config["name"])
     for section, key in COUNTS:
-        checked.count(config[section][key], f"{section}.{key}")
+        checked.count(checked.mapping(config[section], section).get(key), f"{section}.{key}")
     for section, key in SHARES:
-        checked.share(config[section][key], f"{section}.{key}")
+        checked.share(checked.mapping(config[section], section).get(key), f"{section}.{key}")
+    for key in ("timeout_s", "memory_mb"):
+        checked.amount(config["hardware"].get(key), f"hardware.{key}")
     checked.scaffold(config["scaffold"], "scaffold")
     _check_seeds(config["seeds"])
     _check_budget(config["budget"])
-    tasks = config["tasks"]
+    _check_tasks(config["tasks"])
+
+
+def _check_name(name: Any) -> None:
+    if not isinstance(name, str) or not re.fullmatch(SWEEP_NAME, name):
+        raise SpeedrunError(
+            f"config: name names a folder: use letters, digits, _ and - alone, got {name!r}"
+        )
+
+
+def _check_tasks(tasks: Any) -> None:
     if not tasks or not (isinstance(tasks, str) or _all_are(tasks, str)):
         raise SpeedrunError(
             "config: tasks must be one name, a list of names, or all (or an expression over the "
@@ -90,11 +117,11 @@ def _check_values(config: dict[str, Any]) -> None:
 def _check_budget(budget: Any) -> None:
     budget = checked.mapping(budget, "budget")
     checked.keys(budget, specs.BUDGET_SCOPES, "budget")
-    for scope, caps in budget.items():
-        caps = checked.mapping(caps, f"budget.{scope}")
+    for scope in specs.BUDGET_SCOPES:
+        caps = checked.mapping(budget.get(scope), f"budget.{scope}")
         checked.keys(caps, specs.BUDGET_UNITS, f"budget.{scope}")
         for unit, cap in caps.items():
-            checked.amount(cap, f"budget.{scope}.{unit}")
+            checked.amount(cap, f"budget.{scope}.{unit}", null=True)
 
 
 def _check_chain(repository: Path, config: dict[str, Any]) -> None:
@@ -134,12 +161,14 @@ def as_overrides(value: Any) -> list[str]:
 
 
 def check_inputs(repository: Path, config: dict[str, Any]) -> None:
-    """Check that the records and hints that a sweep needs exist, before any job starts.
+    """Check that records, hints and requirements of a sweep exist, before any job starts.
 
     The records of a track with a registry are fetched by the workflow. Errors: SpeedrunError
     naming the missing file.
     """
     track, chosen = config["track"]["name"], plan.tasks(config)
+    for arm in config["arms"].values():
+        coder_options.require_requirements(repository, arm["coder"])
     if "registry" not in config["track"]:
         for record in sorted({name for task in chosen for name in (task.start, task.target)}):
             _require(repository / "tracks" / track / "records" / record / config["track"]["entry"])

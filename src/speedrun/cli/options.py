@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,15 @@ def verb(
     added: argparse.ArgumentParser = verbs.add_parser(name, help=help_text, description=help_text)
     added.set_defaults(run=run)
     return added
+
+
+def show(text: str) -> None:
+    """Print a long text; that a pager or `head` is closed early is no error."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # Python flushes once more at its end, and would complain of the same pipe.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def required(

@@ -17,6 +17,7 @@ from speedrun.files import SpeedrunError
 if TYPE_CHECKING:
     from speedrun.adapters.forecast import Forecast
 
+DEFAULT = "quickstart"  # as for snakemake without --config sweep=
 HELP = "count a sweep's trials, jobs, device hours and dollars; spends nothing"
 
 
@@ -34,15 +35,19 @@ def add_verbs(verbs: Any) -> None:
 
 def run_plan(given: argparse.Namespace) -> None:
     """Print what the sweep will take."""
-    from speedrun.adapters import forecast, sweep
+    from speedrun.adapters import forecast, missing, sweep
 
     name, overrides = _split(given.words)
     if not (given.repository / "config").is_dir():
         raise SpeedrunError(f"no config/ in {given.repository}: go there, or give --repository")
     config = sweep.load(given.repository / "config", name, overrides)
     sweep.check_inputs(given.repository, config)
+    missing.say_agents(config)
     found = forecast.forecast(given.repository, config)
-    print(as_json(found) if given.json else "\n".join(lines(found, config, name)))
+    named = any(word.startswith("sweep=") for word in given.words)
+    said = [] if named else [f"no sweep= was given: this is {DEFAULT}"]
+    said += lines(found, config, name)
+    options.show(as_json(found) if given.json else "\n".join(said))
 
 
 def _split(words: list[str]) -> tuple[str, list[str]]:
@@ -52,7 +57,7 @@ def _split(words: list[str]) -> tuple[str, list[str]]:
             raise SpeedrunError(f"{word!r} is no key=value: write speedrun plan sweep={word}")
     names = [word.partition("=")[2] for word in words if word.startswith("sweep=")]
     rest = [word for word in words if not word.startswith("sweep=")]
-    return (names[-1] if names else "quickstart"), rest
+    return (names[-1] if names else DEFAULT), rest
 
 
 def as_json(found: Forecast) -> str:
@@ -63,6 +68,11 @@ def as_json(found: Forecast) -> str:
 def lines(found: Forecast, config: dict[str, Any], asked: str) -> Iterator[str]:
     """Yield the forecast as a person reads it. ``asked``: the sweep, as it was asked for."""
     yield f"sweep {found.sweep}: track {found.track} on {found.hardware}"
+    if found.unjudged:
+        yield (
+            f"{found.unjudged} of {found.tasks} tasks have no recorded judgements: winners stay "
+            "unjudged. judge=model judge.model=NAME asks a model"
+        )
     yield (
         f"{found.trials:,} trials = {found.tasks} tasks x {found.arms} arms x {found.seeds} seeds, "
         f"{found.nodes:,} nodes"
@@ -79,7 +89,7 @@ def lines(found: Forecast, config: dict[str, Any], asked: str) -> Iterator[str]:
 
 
 def _jobs(found: Forecast, asked: str) -> Iterator[str]:
-    from speedrun.jobs import CELL_JOBS
+    from speedrun.jobs import CELL_JOBS, PLAN_JOBS
 
     total = sum(found.jobs.values())
     most = ", ".join(f"{rule} {count:,}" for rule, count in list(found.jobs.items())[:6])
@@ -91,6 +101,8 @@ def _jobs(found: Forecast, asked: str) -> Iterator[str]:
         yield f"  snakemake trials --config sweep={asked} overrides='[{cells}]'"
         if found.tasks > 1 and total // found.tasks > CELL_JOBS:
             yield '  or less, with "only={model: [MODEL]}" or "seeds=[0]" beside it'
+    if total > PLAN_JOBS:
+        yield f"  above {PLAN_JOBS:,} snakemake refuses, unless force=1 stands after --config"
 
 
 def _device(found: Forecast, config: dict[str, Any]) -> Iterator[str]:

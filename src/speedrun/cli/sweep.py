@@ -112,9 +112,7 @@ def make_judge(
     model = models.open_model(config, {**given, "budget": budget}, owner, STORE)
     key = models.CallKey(0, 0, 0, "judge")
     return judge.model_judge(
-        lambda prompt: model.ask([{"role": "user", "content": prompt}], key),
-        STORE,
-        str(config["model"]),
+        lambda prompt: model.ask([{"role": "user", "content": prompt}], key), str(config["model"])
     )
 
 

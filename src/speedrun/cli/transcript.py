@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
 from typing import Any
 
 from speedrun.cli import options
@@ -23,12 +21,7 @@ def add_verbs(verbs: Any) -> None:
 
 
 def run_transcript(given: argparse.Namespace) -> None:
-    """Print the transcript; a pager that is closed early is no error."""
+    """Print the transcript."""
     from speedrun.stages.transcript import transcript
 
-    text = transcript(given.trial, given.node, given.full, given.start)
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        # Python flushes once more at its end, and would complain of the same pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    options.show(transcript(given.trial, given.node, given.full, given.start))
