@@ -155,6 +155,23 @@ def test_device_hours_add_up(load: LOADED) -> None:
     assert shares["preflight"] == Share(0, 0.0, 0.0)
 
 
+@pytest.mark.parametrize(
+    ("cap", "runs"),
+    [
+        ("null", 2 * (1 + 1 + 2) + 4 + 3 * (2 + 6)),  # nodes, references, audit
+        ("0.2", 12),
+        ("0.01", 4),  # references are not stopped
+    ],
+)
+def test_a_sweep_s_cap_bounds_all_but_its_references(
+    cap: str, runs: int, load: LOADED, repository: Path
+) -> None:
+    chosen = ["tasks=[r01-r02]", "references.runs=2", "audit.rounds=3", "seeds=[0,1]"]
+    config = load("nano", *chosen, f"budget.sweep.device_hours={cap}")
+    found = forecast.forecast(repository, config)
+    assert found.device_hours_worst == pytest.approx(runs * 60 / 3600)
+
+
 def test_an_unknown_time_is_said_and_not_guessed(load: LOADED) -> None:
     config = load("nano", "tasks=[r01-r02]")
     (task,) = plan.tasks(config)

@@ -90,8 +90,10 @@ def _bounded(
 
 
 def _hours_worst(config: Config, trials: list[plan.Trial], shares: Mapping[str, Share]) -> float:
-    """Return the most device hours under the caps; audits are under none."""
+    """Return the most device hours under the caps; what references take no cap stops."""
     caps, cap = config["budget"], specs.device_hours_cap(config)
     each = [estimate.trial_hours_worst(config, trial, cap) for trial in trials]
-    nodes = estimate.capped(each, caps["trial"]["device_hours"], caps["sweep"]["device_hours"])
-    return nodes + shares["references"].worst + shares["audit"].worst
+    nodes = estimate.capped(each, caps["trial"]["device_hours"], None)
+    references, most = shares["references"].worst, caps["sweep"]["device_hours"]
+    whole = nodes + references + shares["audit"].worst
+    return whole if most is None else min(whole, max(most, references))

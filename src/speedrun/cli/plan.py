@@ -180,7 +180,7 @@ def _budget(found: Forecast) -> Iterator[str]:
         said = [f"{unit} {'no cap' if cap is None else _number(cap)}" for unit, cap in caps.items()]
         yield f"budget a {scope}: {', '.join(said)}"
     hours = _number(found.device_hours_worst)
-    yield f"at worst, under these caps: {hours} device hours (no cap stops audits and references)"
+    yield f"at worst, under these caps: {hours} device hours (no cap stops references)"
     if found.models:
         usd = "without a bound" if found.usd_worst is None else f"{found.usd_worst:,.2f}"
         tokens = "without a bound" if found.tokens_worst is None else f"{found.tokens_worst:,.0f}"
