@@ -66,7 +66,7 @@ def test_a_dry_run_of_every_task_says_what_will_not_run(tmp_path: Path) -> None:
     [
         ("tasks=r06-r07", "r06-r07 is no task: only PyTorch was upgraded"),
         ("tasks='gain > 5'", "unknown column 'gain'; nearest is 'gain_percent'"),
-        ("+arms.told={coder: 'null', hints: l1}", "hints: l1 of task nanogpt/r01-r02 is missing"),
+        ("+arms.told={coder: 'null', hints: l4}", "unknown hints 'l4'"),
     ],
 )
 def test_a_wrong_choice_ends_in_one_line(tmp_path: Path, override: str, message: str) -> None:
