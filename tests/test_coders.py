@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -274,6 +275,24 @@ def test_a_recorded_search_lies_in_a_folder_of_its_own(
     proposal = make_coder(asked, replies=tmp_path / "replies")(request_)
     assert proposal.files == {"train.py": SOURCE.replace("1337", "2")}
     assert proposal.calls[0].prompt_drift is None
+
+
+def test_a_recorded_search_reads_a_reply_against_its_recorded_parent(
+    request_: CoderRequest, tmp_path: Path
+) -> None:
+    search = tmp_path / "replies" / "micro" / "r02-r03" / "none" / "aide"
+    later = REPLY.replace("SEED = 1337", "SEED = 1").replace(
+        "=======\nSEED = 1", "=======\nSEED = 9"
+    )
+    for node, reply, parent in ((1, REPLY, 0), (2, REPLY, 0), (3, later, 2)):
+        meta = f"{META}parent: {parent}\n"
+        files.write_tree(search / f"s0_n{node}_t0", {"reply.md": reply, "meta.yaml": meta})
+    replay = make_coder({"name": "replay", "recording": "aide"}, replies=tmp_path / "replies")
+    third = replay(dataclasses.replace(request_, node=3))  # the policy's parent is the start here
+    assert third.files == {"train.py": SOURCE.replace("1337", "9")}
+    (search / "s0_n2_t0" / "reply.md").write_text("I would use Muon.\n")
+    with pytest.raises(SpeedrunError, match=r"s0_n3_t0/meta.yaml: parent 2 gave no files"):
+        replay(dataclasses.replace(request_, node=3))
 
 
 def test_config_is_values_with_a_node_limit(repository: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Meta:
     seconds: float | None = None
     refused: bool = False
     note: str = ""
+    parent: int | None = None  # of a whole search: the node whose files this reply changed
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,27 @@ class Replay:
     recording: str = ""  # of a whole search; "" for the single nodes of a hint setting
 
     def __call__(self, request: CoderRequest) -> Proposal:
-        """Return the recorded reply, read as a model's would be."""
+        """Return the recorded reply, read as a model's would be.
+
+        A reply of a whole search is read against the files that it was written for: where times
+        fall out otherwise, the search may give it another parent now.
+        """
+        if self.recording:
+            request = replace(request, base=self._recorded_base(request))
         return converse(request, lambda turn, prompt: self._answer(request, turn, prompt))
+
+    def _recorded_base(self, request: CoderRequest) -> dict[str, str]:
+        """Return the files of the recorded parent, made by its own recorded replies."""
+        parent = read_meta(self.folder(request, 0) / "meta.yaml").parent
+        if not parent:
+            return request.start
+        earlier = self(replace(request, node=parent)).files
+        if earlier is None:
+            raise SpeedrunError(
+                f"{self.folder(request, 0) / 'meta.yaml'}: parent {parent} gave no files when it "
+                "was recorded: name the node whose files this reply changes"
+            )
+        return earlier
 
     def folder(self, request: CoderRequest, turn: int) -> Path:
         """Return where the recording of a turn lies."""
