@@ -164,7 +164,7 @@ def test_the_command_line_takes_the_roots_analysis(tmp_path: Path) -> None:
 
 CHAINED = """\
 Traceback (most recent call last):
-  File "/work/model.py", line 4, in run
+  File "/candidate/model.py", line 4, in run
     return {}["x"]
            ~~^^^^^
 KeyError: 'x'
@@ -172,9 +172,9 @@ KeyError: 'x'
 During handling of the above exception, another exception occurred:
 
 Traceback (most recent call last):
-  File "/work/train.py", line 8, in <module>
+  File "/candidate/train.py", line 8, in <module>
     main()
-  File "/work/kernels/model.py", line 6, in run
+  File "/candidate/kernels/model.py", line 6, in run
     return torch.nn.functional.linear(a, b.reshape(2,2))
            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
   File "/x/.venv/lib/python3.11/site-packages/torch/nn/functional.py", line 12, in linear
@@ -221,7 +221,7 @@ def test_a_card_without_memory_left_is_told_from_other_exceptions(
 
 
 def _raised(line: str) -> str:
-    return f'Traceback (most recent call last):\n  File "/work/train.py", line 1, in f\n{line}'
+    return f'Traceback (most recent call last):\n  File "/candidate/train.py", line 1, in f\n{line}'
 
 
 LAUNCHER = """\
@@ -255,7 +255,7 @@ def test_of_many_ranks_the_first_that_failed_is_told(tmp_path: Path) -> None:
 
 MISSING = """\
 Traceback (most recent call last):
-  File "/work/train.py", line 1, in <module>
+  File "/candidate/train.py", line 1, in <module>
     import nothing_here
 ModuleNotFoundError: No module named 'nothing_here'
 """
@@ -322,8 +322,8 @@ def test_a_log_line_is_no_exception() -> None:
 # --- nothing that was printed is trusted ---
 
 printed = st.text(max_size=60) | st.sampled_from(
-    ["Traceback (most recent call last):", '  File "/work/a.py", line 3, in f', "ValueError: x",
-     "    source()", "```", "~~~~", "# Task", "[rank1]: Traceback (most recent call last):",
+    ["Traceback (most recent call last):", '  File "/candidate/a.py", line 3, in f',
+     "ValueError: x", "    source()", "```", "~~~~", "# Task", "[rank1]: Traceback (most recent call last):",
      '[rank1]:   File "b.py", line 1, in <module>', "[rank1]: OSError", "", "\x1b[31mred",
      "During handling of the above exception, another exception occurred:", "x" * 5000,
      "E1122 10:50:53.1 17 torch/distributed/elastic/x", PROTOCOL, "A.ChildFailedError: "]

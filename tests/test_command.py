@@ -242,7 +242,13 @@ def test_an_agent_cannot_write_or_look_elsewhere(
 ) -> None:
     (tmp_path / "private").mkdir()
     (tmp_path / "private" / "target.py").write_text("the answer")
-    places = [repository, tmp_path, tmp_path / "private", Path.home() / ".ssh", "/proc/1/root/home"]
+    places = [
+        repository,
+        tmp_path,
+        tmp_path / "private",
+        Path.home() / ".ssh",
+        f"/proc/1/root{tmp_path}",
+    ]
     code = f"PLACES = {[str(place) for place in places]}\n{LOOK_AROUND}"
     assert agents.python(code).files == START
     assert len(agents.printed) == len(places)  # nothing was DONE
