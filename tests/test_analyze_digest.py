@@ -323,7 +323,8 @@ def test_a_log_line_is_no_exception() -> None:
 
 printed = st.text(max_size=60) | st.sampled_from(
     ["Traceback (most recent call last):", '  File "/candidate/a.py", line 3, in f',
-     "ValueError: x", "    source()", "```", "~~~~", "# Task", "[rank1]: Traceback (most recent call last):",
+     "ValueError: x", "    source()", "```", "~~~~", "# Task",
+     "[rank1]: Traceback (most recent call last):",
      '[rank1]:   File "b.py", line 1, in <module>', "[rank1]: OSError", "", "\x1b[31mred",
      "During handling of the above exception, another exception occurred:", "x" * 5000,
      "E1122 10:50:53.1 17 torch/distributed/elastic/x", PROTOCOL, "A.ChildFailedError: "]
