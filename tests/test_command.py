@@ -129,14 +129,12 @@ def test_an_agent_asks_the_model_through_the_gateway(agents: Agents, tmp_path: P
     assert asked["messages"] == [{"role": "user", "content": "how fast?"}]
 
 
-@pytest.mark.parametrize("client", ["curl"])
-def test_an_agent_may_use_curl(agents: Agents, tmp_path: Path, client: str) -> None:
+@pytest.mark.skipif(not Path("/usr/bin/curl").exists(), reason="this machine has no curl")
+def test_an_agent_may_use_curl(agents: Agents, tmp_path: Path) -> None:
     script = (
         'curl -s "$OPENAI_BASE_URL/chat/completions" -H "Authorization: Bearer $OPENAI_API_KEY" '
         '-d \'{"messages": [{"role": "user", "content": "?"}]}\' > answer.json\n' + APPEND
     )
-    if not Path(f"/usr/bin/{client}").exists():
-        pytest.skip(f"this machine has no {client}")
     with ModelServer("a thought") as server:
         proposal = agents.shell(script, model=model_at(server.url, tmp_path))
     assert proposal.files is not None
