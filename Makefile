@@ -28,7 +28,7 @@ export MPLBACKEND := Agg
 # uv does not read pip's variable for local wheels.
 export UV_FIND_LINKS := $(PIP_FIND_LINKS)
 
-.PHONY: setup quickstart ui records scaffolds test test-fast lint format bench requirements clean
+.PHONY: setup quickstart ui records scaffolds redteam test test-fast lint format bench requirements clean
 
 setup: $(READY)
 
@@ -68,6 +68,10 @@ records: setup
 scaffolds: setup
 	$(BIN)/snakemake --cores $(CORES) --config sweep=recorded_scaffolds
 
+# Every attack and every honest variant through the real path; docs/trust.md shows the tables.
+redteam: setup
+	$(BIN)/python -m tests.redteam --out results/redteam/tables.md
+
 test: setup lint
 	$(BIN)/python -m pytest -n $(CORES) -m "not slow and not dag and not gpu"
 	$(BIN)/python -m pytest -m "(slow or dag) and not gpu"
@@ -92,6 +96,7 @@ bench: setup
 	$(BIN)/python bench/to_shards.py
 	$(BIN)/python bench/logs.py
 	$(BIN)/python bench/search.py
+	$(BIN)/python bench/error_rates.py
 
 requirements: setup
 	printf '%s\n' $(CUDA_PARTS) | $(BIN)/uv pip compile --quiet --python-version 3.11 \

@@ -35,8 +35,8 @@ TRACK = TrackSpec(
     after_clock_s_max=5.0,
     train_time_ratio_min=0.5,
 )
-# 2 tasks x (1 trial + 2 nodes); corpus, tokenize, 3 records, 2 tasks; 3 references; 2 x 4 + report
-RUNS = 2 * 3 + 7 + 3 + 9 + 3  # and the three groups
+# 2 tasks x (1 trial + 2 nodes); corpus, tokenize, 3 records, 2 tasks; 3 references; 2 x 5 + report
+RUNS = 2 * 3 + 7 + 3 + 11 + 3  # and the three groups
 
 
 def write_record(path: Path, stage: str, artifacts: list[str], **values: Any) -> None:
@@ -125,10 +125,10 @@ def score_row(trial: dict[str, Any]) -> dict[str, Any]:
 
 
 def write_evaluation(sweep: Path, trials: list[dict[str, Any]]) -> None:
-    """Write similarity, judge, audit, score and the report."""
+    """Write similarity, judge, review, audit, score and the report."""
     for task in TASKS:
         rows = [score_row(trial) for trial in trials if trial["task"] == task]
-        for stage in ("similarity", "judge", "audit", "score"):
+        for stage in ("similarity", "judge", "review", "audit", "score"):
             product = {"task": task, "trials": rows if stage == "score" else []}
             files.write_json(sweep / stage / "nano" / f"{task}.json", product)
             path = sweep / stage / "nano" / f"{task}.{stage}.record.json"

@@ -15,7 +15,8 @@ from speedrun.files import SpeedrunError
 
 VERBS = (
     *("corpus", "tokenize", "records", "task", "chain", "generate", "preflight", "train"),
-    *("analyze", "summarize", "similarity", "judge", "audit", "score", "report", "publish"),
+    *("analyze", "summarize", "similarity", "judge", "review"),
+    *("audit", "score", "report", "publish"),
 )
 
 

@@ -265,7 +265,7 @@ def test_the_harness_own_packages_are_hidden(agents: Agents) -> None:
 
 
 def test_an_agent_cannot_make_a_sandbox_of_its_own(agents: Agents) -> None:
-    if not sandbox._no_namespaces_inside(sandbox.find_bwrap()):
+    if not sandbox.no_namespaces_inside(sandbox.find_bwrap()):
         pytest.skip("this bubblewrap has no such option")
     agents.shell("unshare --user --map-root-user true && echo DONE; true")
     assert "DONE" not in agents.printed

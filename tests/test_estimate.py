@@ -155,6 +155,26 @@ def test_device_hours_add_up(load: LOADED) -> None:
     assert shares["preflight"] == Share(0, 0.0, 0.0)
 
 
+def test_reused_references_noise_and_hold_out_are_counted(load: LOADED) -> None:
+    """Two tasks share a record, which runs on noise and on hold-out once."""
+    policy = ("references=reused", "drift_rounds=2", "noise_runs=2", "holdout_runs=1", "rounds=5")
+    chosen = ["tasks=[r01-r02,r02-r03]", *(f"audit.{one}" for one in policy)]
+    config = load("nano", *chosen)
+    hours = {
+        folders[0]: {"r01": 0.01, "r02": 0.002, "r03": 0.001}[record]
+        for task in plan.tasks(config)
+        for record, folders in plan.references(config, task).items()
+    }
+    winners = sum(trial.task == "r01-r02" for trial in plan.trials(config))
+    found = estimate.device_hours(config, hours)["audit"]
+    each = 5 + 2 + 1  # of a winner
+    assert found.runs == 2 * (winners * each + 2) + 3 * 3
+    mine = (winners * each + 2) * (0.01 + 0.002)
+    assert found.expected == pytest.approx(mine + 3 * (0.01 + 0.002 + 0.001))
+    simulated = load("nano", *chosen, "hardware.trainer=simulated")
+    assert estimate.device_hours(simulated, hours)["audit"].runs == 2 * (winners * 5 + 2)
+
+
 @pytest.mark.parametrize(
     ("cap", "runs"),
     [

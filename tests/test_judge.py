@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sweep_files
-from speedrun import files
+from speedrun import files, material
 from speedrun.stages import judge
 
 RUBRIC = [judge.Change("lr", "four times the rate", 1.0), judge.Change("double", "doubled", 3.0)]
@@ -37,10 +37,10 @@ def test_a_good_reply_is_read_in_rubric_order_and_weighed() -> None:
         ("", "found 0"),
         ("The score is 1.", "found 0"),
         (block(GOOD) + block(GOOD), "found 2"),
-        ("```json\n{not json}\n```\n", "no list of changes"),
+        ("```json\n{not json}\n```\n", "not JSON"),
         ("```json\n[1]\n```\n", "no list of changes"),
-        (f"```json\n{'[' * 100_000}\n```\n", "no list of changes"),
-        (f"```json\n{'1' * 5000}\n```\n", "no list of changes"),
+        (f"```json\n{'[' * 100_000}\n```\n", "not JSON"),
+        (f"```json\n{'1' * 5000}\n```\n", "not JSON"),
         (block("all"), "not a list"),
         (block([1]), "not a list"),
         (block(GOOD[:1]), "exactly the rubric's"),
@@ -75,7 +75,7 @@ def test_the_prompt_holds_all_it_needs_and_asks_for_what_is_parsed() -> None:
     prompt = judge.render_prompt({"train.py": "x = 1"}, "-human", "+agent", RUBRIC)
     for part in ("x = 1", "-human", "+agent", "four times the rate", '"id": "double"'):
         assert part in prompt
-    assert len(judge.JSON_BLOCK.findall(prompt)) == 1
+    assert len(material.JSON_BLOCK.findall(prompt)) == 1
 
 
 def test_material_cannot_close_its_fence_or_fill_the_template() -> None:

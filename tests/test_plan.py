@@ -210,8 +210,12 @@ def test_a_wider_sweep_shows_a_tasks_runs_the_same_data(repository: Path) -> Non
 def test_an_audit_has_time_for_every_run(repository: Path) -> None:
     task = "r04-r05"
     hour = nanogpt(repository, f"tasks={task}", "audit.rounds=3")
-    assert plan.audit_minutes(hour, task, 1) == 3 * (2 + 2) * 60 + 30
-    assert plan.audit_minutes(hour, task, 2) == 3 * (2 + 2) * 30 + 30
+    runs = 2 * (3 + 1 + 1) + 1 + 2 * (1 + 1)  # winners, the start for the drift, records unseen
+    assert plan.audit_minutes(hour, task, 1) == runs * 60 + 30
+    assert plan.audit_minutes(hour, task, 2) == runs * 30 + 30
+    changes = ("audit.references=interleaved", "audit.noise_runs=0", "audit.holdout_runs=0")
+    plain = nanogpt(repository, f"tasks={task}", "audit.rounds=3", *changes)
+    assert plan.audit_minutes(plain, task, 1) == 3 * (2 + 2) * 60 + 30
     slow = nanogpt(repository, f"tasks={task}", "hardware=1xgpu", "seeds=[0,1,2]")
     assert plan.audit_minutes(slow, task, 1) == plan.WEEK_MIN
 

@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import audit_runs
 import sweep_files
-import test_audit
 from speedrun import files, schema, trials
 from speedrun.adapters import embedders
 from speedrun.schema import Outcome
-from speedrun.stages import audit, judge, report, score, similarity
+from speedrun.stages import audit, judge, report, review, score, similarity
 from speedrun.stages.report import figures, tables, text
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -32,14 +32,21 @@ def scored(root: Path, arms: str = "") -> trials.Plan:
     return plan
 
 
+def clocks(code: str, seed: int) -> float:
+    """Return the times of the sample sweep's programs; any other takes as long as the agent's."""
+    known = (sweep_files.START, sweep_files.TARGET)
+    return audit_runs.drifting(code if code in known else sweep_files.AGENT, seed)
+
+
 def score_all(plan: trials.Plan, root: Path) -> None:
     sweep, task = root / "sweep", "r01-r02"
     paths = [
         sweep / stage / "nano" / f"{task}.json"
-        for stage in ("audit", "similarity", "judge", "score")
+        for stage in ("audit", "similarity", "judge", "review", "score")
     ]
-    run = test_audit.timed_run([], test_audit.drifting)
-    audit.audit_task(plan, task, run, root / "store", paths[0], "spec")
+    run = audit_runs.timed_run([], clocks)
+    review.review_task(plan, task, root / "reviews", None, paths[3])
+    audit.audit_task(plan, task, run, root / "store", paths[0], "spec", review=paths[3])
     similarity.measure_task(plan, task, embedders.make(plan.embedder, root), 12, paths[1])
     judge.judge_task(plan, task, judge.recorded_judge(Path("absent/replies")), paths[2])
     score.score_task(plan, task, *paths)
@@ -277,7 +284,7 @@ def test_a_sweep_without_any_measurable_task_has_no_mean(tmp_path: Path) -> None
     plan = dataclasses.replace(scored(tmp_path), p_max=0.0)
     paths = [
         tmp_path / "sweep" / stage / "nano" / "r01-r02.json"
-        for stage in ("audit", "similarity", "judge", "score")
+        for stage in ("audit", "similarity", "judge", "review", "score")
     ]
     score.score_task(plan, "r01-r02", *paths)
     reason = "r01 needs 8 GPUs <b>here</b>"

@@ -13,22 +13,26 @@ import sweep_files
 from speedrun import files, measurable, schema, trials
 from speedrun.schema import Outcome
 from speedrun.stages import score
+from speedrun.stages.score import spent
 
 INTERVAL = {"estimate": 0.5, "low": 0.4, "high": 0.6, "confidence": 0.9, "unbounded": False}
 CONFIRMED = {
     "verdict": "confirmed", "evidence": ["fine"], "fsr": INTERVAL, "equivalent_to_1": False,
     "equivalent_to_0": False,
 }  # fmt: skip
+FLAGS = [f"rule output: a line is changed (train.py:{line})" for line in range(1, 8)]
+NO_FLAG: dict = {"held": []}
 NO_WINNER = {"verdict": None, "evidence": ["no node reached the target"]}
 
 
 def write_inputs(root: Path, plan: trials.Plan, audits: dict[str, dict]) -> list[Path]:
-    paths = [root / f"{name}.json" for name in ("audit", "similarity", "judge")]
+    paths = [root / f"{name}.json" for name in ("audit", "similarity", "judge", "review")]
     labels = {trial.arm: trial.label for trial in plan.trials}
     values = [
         {arm: audits.get(arm, CONFIRMED) for arm in labels},
         {arm: {"recovered_l2": 0.25} for arm in labels},
         {arm: {"score": 0.5, "reason": ""} for arm in labels},
+        {arm: {"held": FLAGS if arm == "replay" else []} for arm in labels},
     ]
     for path, by_arm in zip(paths, values, strict=True):
         entries = [{"trial": labels[arm]} | value for arm, value in by_arm.items()]
@@ -96,7 +100,7 @@ def test_a_run_of_unknown_cost_is_not_free(tmp_path: Path) -> None:
     unknown = sweep_files.analysis(Outcome.OOM, None, device_seconds=None)
     sweep_files.node(folder / "node_1", "x", unknown)
     node = trials.Node(1, folder / "node_1", unknown)
-    assert score.costs([node])["device_seconds"] is None
+    assert spent.costs([node])["device_seconds"] is None
 
 
 @given(st.lists(st.sampled_from([o for o in Outcome if o != Outcome.OK]), min_size=1, max_size=6))
@@ -150,8 +154,8 @@ def test_broken_calls_name_file_and_line(tmp_path: Path) -> None:
     path = tmp_path / "calls.jsonl"
     path.write_text('{"turn": 0}\n')
     with pytest.raises(files.SpeedrunError, match=r"calls\.jsonl line 1"):
-        score.read_calls(path)
-    assert score.read_calls(tmp_path / "absent.jsonl") == []
+        spent.read_calls(path)
+    assert spent.read_calls(tmp_path / "absent.jsonl") == []
 
 
 def test_an_unfinished_trial_is_an_error(tmp_path: Path) -> None:
@@ -254,7 +258,7 @@ def cumulative(root: Path, own_s: float | None, agent_s: float | None, **changes
         own = sweep_files.analysis(Outcome.OK, own_s, **{"torch": "2.10.0", **changes})
         schema.save(folder / "start/analysis.json", own)
     return score.score_trial(
-        trial, 10.0, 5.0, CONFIRMED, {"recovered_l2": 0}, {"score": 0, "reason": ""}
+        trial, 10.0, 5.0, CONFIRMED, {"recovered_l2": 0}, {"score": 0, "reason": ""}, NO_FLAG
     )
 
 
@@ -302,7 +306,7 @@ def test_an_ended_chain_scores_0_with_its_reason(tmp_path: Path) -> None:
     link = trials.Link("x", None, True, "the chain ended at r00-r01/replay-cc/s0")
     files.write_json(Path(trial.folder) / "start/chain.json", link.to_json())
     judged = {"score": None, "reason": "no node reached the target"}
-    row = score.score_trial(trial, 10.0, 5.0, NO_WINNER, {"recovered_l2": None}, judged)
+    row = score.score_trial(trial, 10.0, 5.0, NO_WINNER, {"recovered_l2": None}, judged, NO_FLAG)
     assert (row["fsr"], row["fsr_own_start"], row["fsr_audited"]) == (0.0, 0.0, 0.0)
     assert row["outcome"] == "not_attempted"
     assert row["own_start_reason"] == link.reason
@@ -317,14 +321,14 @@ def test_other_modes_have_no_start_of_their_own(tmp_path: Path) -> None:
 def test_a_draft_and_a_summary_are_paid_for_too(tmp_path: Path) -> None:
     plan = sweep_files.sweep(tmp_path)
     node = trials.nodes(plan.trials[2])[0]
-    before = score.costs([node])
+    before = spent.costs([node])
     summary = sweep_files.call(1000, 100, 2.0)
     line = files.canonical_json(schema.to_dict(summary)) + "\n"
     files.write_text(node.folder / "digest_model.calls.jsonl", line)
     files.write_json(node.folder / "draft/preflight.json", {"device_seconds": 4.5})
-    after = score.costs([node])
+    after = spent.costs([node])
     assert after["tokens"] == before["tokens"] + 1100
     assert after["cost_usd"] == before["cost_usd"] + 2.0
     assert after["device_seconds"] == before["device_seconds"] + 4.5
     files.write_json(node.folder / "draft/preflight.json", {"device_seconds": None})
-    assert score.costs([node])["device_seconds"] is None
+    assert spent.costs([node])["device_seconds"] is None

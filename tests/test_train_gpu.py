@@ -331,7 +331,8 @@ def test_an_earlier_runs_key_did_not_know_of_launches(bench: Bench) -> None:
     ended = bench.train("print('x')")
     python = sandbox.interpreter()
     spec = schema.to_dict(SPEC)
-    for name in ("launch", "world_size", "data_prefix", "gpu", "hub_cache", "train_shards"):
+    later = ("launch", "world_size", "data_prefix", "gpu", "hub_cache", "train_shards", "image")
+    for name in later:
         del spec[name]
     inputs = {name: files.digest_file(bench.data / name) for name in
               ("train_000000.bin", "val_000000.bin")}  # fmt: skip

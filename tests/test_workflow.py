@@ -42,8 +42,8 @@ def test_the_main_job_plans_every_stage(tmp_path: Path) -> None:
     jobs = planned(done.stdout + done.stderr)
     assert set(jobs) >= {
         *("corpus", "tokenize", "records", "task", "generate", "train", "analyze"),
-        *("train_reference", "analyze_reference", "similarity", "judge", "audit"),
-        *("score", "report", "publish", "all"),
+        *("train_reference", "analyze_reference", "similarity", "judge", "review"),
+        *("audit", "score", "report", "publish", "all"),
     }
 
 
@@ -188,7 +188,9 @@ def test_a_killed_run_finishes_with_the_same_bytes(simulated: Path, tmp_path: Pa
     [
         ("scaffold.n_nodes=3", {"generate": 2, "train": 2, "analyze": 2, "audit": 2}),
         ("embedder=minilm", {"similarity": 2, "score": 2, "report": 1}),
-        ("audit.equivalence_margin=0.2", {"audit": 2, "score": 2, "report": 1}),
+        ("audit.equivalence_margin=0.2", {"audit": 2, "score": 2, "report": 1, "review": 0}),
+        ("audit.reviewer=o3_mini", {"review": 2, "audit": 2, "score": 2, "train": 0, "judge": 0}),
+        ("track.rules=[network]", {"analyze": 12, "review": 2, "train": 0, "generate": 0}),
         ("+arms.again={coder: 'null'}", {"generate": 2, "train": 2, "analyze": 2, "audit": 2}),
         (
             "+arms.told={coder: 'null', hints: l1}",

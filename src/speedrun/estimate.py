@@ -91,13 +91,21 @@ def device_hours(config: dict[str, Any], hours: Hours) -> dict[str, Share]:
         found["preflight"] += _preflight(config, trial)
     for folders in _reference_groups(config, tasks):
         found["references"] += _runs(len(folders), hours.get(folders[0]), cap)
-    rounds = int(config["audit"]["rounds"])
     for task in tasks:
         winners = sum(trial.task == task.name for trial in trials)
-        target = _hours_of(config, task, task.target, hours)
-        found["audit"] += _runs(rounds * (1 + winners), starts[task.name], cap)
-        found["audit"] += _runs(rounds, target, cap)
+        found["audit"] += _audit(config, task, winners, hours)
+    unseen = plan.unseen_runs(config)
+    for folders in _reference_groups(config, tasks) if unseen else ():
+        found["audit"] += _runs(unseen, hours.get(folders[0]), cap)
     return found
+
+
+def _audit(config: dict[str, Any], task: plan.Task, winners: int, hours: Hours) -> Share:
+    """Return a task's audit but for the records' runs on noise and hold-out, which tasks share."""
+    counts, cap = plan.audit_runs(config, winners), specs.device_hours_cap(config)
+    start, target = (_hours_of(config, task, name, hours) for name in (task.start, task.target))
+    each = ((counts["winners"], start), (counts["start"], start), (counts["target"], target))
+    return sum((_runs(count, known, cap) for count, known in each), Share(0, 0.0, 0.0))
 
 
 def _hours_of(config: dict[str, Any], task: plan.Task, record: str, hours: Hours) -> float | None:

@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -130,11 +131,11 @@ def digest_file(path: Path) -> str:
 
 
 def tree_files(folder: Path) -> list[Path]:
-    """Return the regular files under ``folder``, relative and sorted; links are not followed."""
+    """Return the regular files under ``folder``, relative and sorted: no links, no pipes."""
     found = (
         Path(base, name).relative_to(folder) for base, _, names in os.walk(folder) for name in names
     )
-    return sorted(path for path in found if not (folder / path).is_symlink())
+    return sorted(path for path in found if stat.S_ISREG((folder / path).lstat().st_mode))
 
 
 def digest_tree(folder: Path) -> str:

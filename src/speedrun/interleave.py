@@ -14,12 +14,12 @@ import os
 import random
 import shutil
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from speedrun import files, schema
+from speedrun import files, schema, untimed
 
 # run(solution, entry, out, seed, cpu): trains once, pinned to ``cpu`` if given, and analyses it
 Run = Callable[[Path, str, Path, int, int | None], tuple[schema.RunExit, schema.Analysis]]
@@ -63,6 +63,8 @@ class Timing:
     probe_difference: float | None
     device_seconds: float | None
     after_clock_s: float | None = None  # CPU seconds after the last protocol line; clock "cpu" only
+    steps: int | None = None  # of the last protocol line
+    untimed: untimed.Untimed | None = None  # wall seconds off the clock; clock "train_time" only
 
     @property
     def failed(self) -> bool:
@@ -107,19 +109,36 @@ def plan_block(
     seed: int,
     spec_digest: str,
     cpus: Sequence[int | None] | None = None,
+    partly: Mapping[str, Collection[int]] | None = None,
 ) -> Block:
     """Return the block's rounds; lanes beyond the CPUs that this process may use are dropped.
 
-    ``cpus`` are the cores to pin the lanes to; WHOLE_MACHINE is one lane without a core.
+    ``cpus`` are the cores to pin the lanes to; WHOLE_MACHINE is one lane without a core. ``partly``
+    names members that run in some rounds only, and those rounds.
+
+    The block's digest, and with it the store key of each run, holds every member: one more winner,
+    or another one, and the whole block is timed again. That is the price of comparing like with
+    like, since rounds that were timed on another day beside other programs are no common rounds.
     """
+    partly = partly or {}
     usable = sorted(os.sched_getaffinity(0)) if cpus is None else list(cpus)
     lanes = max(1, min(lanes, len(usable), rounds))
     identities = [[item.name, item.digest] for item in members]
-    digest = files.digest_value([identities, entry, rounds, seed, spec_digest])
+    parts = [identities, entry, rounds, seed, spec_digest]
+    some = {name: sorted(turns) for name, turns in partly.items()}
+    digest = files.digest_value([*parts, some] if some else parts)
+    present = [[m for m in members if i in partly.get(m.name, (i,))] for i in range(rounds)]
     planned = [
-        Round(i, i % lanes, usable[i % lanes], *_draw(members, seed, i)) for i in range(rounds)
+        Round(i, i % lanes, usable[i % lanes], *_draw(there, seed, i))
+        for i, there in enumerate(present)
     ]
     return Block(list(members), planned, entry, spec_digest, digest)
+
+
+def spread(count: int, rounds: int) -> list[int]:
+    """Return ``count`` of a block's rounds, evenly apart, the first among them and the last."""
+    count = min(count, rounds)
+    return [round(i * (rounds - 1) / max(1, count - 1)) for i in range(count)]
 
 
 def _draw(members: Sequence[Member], seed: int, index: int) -> tuple[int, list[Member]]:
@@ -225,6 +244,8 @@ def _timing(
         probe_difference=None if analysis.probes is None else analysis.probes.difference,
         device_seconds=analysis.device_seconds,
         after_clock_s=_after_clock_s(track, run_exit, time_s),
+        steps=analysis.steps,
+        untimed=untimed.measure(analysis, run_exit) if track.clock == "train_time" else None,
     )
 
 

@@ -32,7 +32,7 @@ def _of_tasks(config: dict[str, Any], tasks: list[plan.Task]) -> Counter[str]:
     }
     eras = {specs.built_environment(config["hardware"], task.setting.era) for task in tasks}
     once = ("all", "corpus", "tokenize", "report", "publish")
-    each = ("task", "similarity", "judge", "audit", "score")
+    each = ("task", "similarity", "judge", "review", "audit", "score")
     return Counter(
         {
             **dict.fromkeys(once, 1),

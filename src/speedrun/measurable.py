@@ -123,9 +123,10 @@ def _reason(
 
 
 def rounds_of(audit: dict[str, Any]) -> list[tuple[float, float]]:
-    """Return the (start, target) times of an audit's rounds; an audit without rounds has none."""
+    """Return the (start, target) times of an audit's rounds that hold both."""
     runs = [one["runs"] for one in audit.get("rounds", [])]
-    pairs = [(one["start"]["time_s"], one["target"]["time_s"]) for one in runs]
+    whole = [one for one in runs if "start" in one and "target" in one]
+    pairs = [(one["start"]["time_s"], one["target"]["time_s"]) for one in whole]
     return [(a, b) for a, b in pairs if a is not None and b is not None]
 
 

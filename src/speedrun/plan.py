@@ -21,7 +21,13 @@ WHENCE = ("endpoint", "store", "offline", "train_shards", "available_shards", "s
 CUMULATIVE = "cumulative"  # the mode of an arm whose task starts where its own last one ended
 OPERATIONAL = ("budget", "models", "whole")  # no result depends on them
 WEEK_MIN = 7 * 24 * 60
-STAGE_SECTIONS = {"audit": "audit", "similarity": "embedder", "judge": "judge", "score": "audit"}
+STAGE_SECTIONS = {
+    "review": "review",
+    "audit": "audit",
+    "similarity": "embedder",
+    "judge": "judge",
+    "score": "audit",
+}
 
 
 @dataclass(frozen=True)
@@ -146,13 +152,34 @@ def references(config: dict[str, Any], task: Task) -> dict[str, list[str]]:
     return {record: reference_folders(config, record, task.setting) for record in records}
 
 
-def audit_minutes(config: dict[str, Any], task: str, lanes: int) -> int:
-    """Return the minutes that an audit may take: every run its cap, but a week at most.
+def unseen_runs(config: dict[str, Any]) -> int:
+    """Return how often an audit runs each program on noise and hold-out; a simulation never."""
+    if config["hardware"]["trainer"] == "simulated":
+        return 0
+    return int(config["audit"]["noise_runs"]) + int(config["audit"]["holdout_runs"])
 
-    An audit that a cluster kills goes on where it stopped when it is started again.
+
+def audit_runs(config: dict[str, Any], winners: int) -> dict[str, int]:
+    """Return the runs of a task's audit by program.
+
+    Left out are the records' runs on noise and hold-out, which are kept and shared by tasks.
     """
-    programs = 2 + sum(trial.task == task for trial in trials(config))
-    runs = int(config["audit"]["rounds"]) * programs
+    settings = config["audit"]
+    rounds, interleaved = int(settings["rounds"]), settings["references"] == "interleaved"
+    return {
+        "start": rounds if interleaved else min(rounds, int(settings["drift_rounds"])),
+        "target": rounds if interleaved else 0,
+        "winners": winners * (rounds + unseen_runs(config)),
+    }
+
+
+def audit_minutes(config: dict[str, Any], task: str, lanes: int) -> int:
+    """Return the minutes that an audit may take: every trial a winner, every run its cap.
+
+    A week at most: an audit that a cluster kills goes on where it stopped when it is started again.
+    """
+    winners = sum(trial.task == task for trial in trials(config))
+    runs = sum(audit_runs(config, winners).values()) + 2 * unseen_runs(config)
     caps_min = runs * float(config["hardware"]["timeout_s"]) / 60 / lanes
     return min(WEEK_MIN, math.ceil(caps_min) + 30)
 

@@ -49,6 +49,8 @@ class TrackSpec:
     probe_tolerance: float = 0.0  # largest honest |probe loss - printed loss - probe_offset|
     after_clock_s_max: float = 0.0  # CPU seconds allowed after the last protocol line (the probes)
     train_time_ratio_min: float = 0.0  # printed train_time over harness clock, smallest honest
+    rules: list[str] = field(default_factory=list)  # ids of speedrun.rules that are in force
+    validation_tokens: int = 0  # that a script validates on; 0: the whole shard
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class TrainSpec:
     file_mb: int  # largest single file a candidate may write
     processes: int
     threads: int
-    sandbox: str  # "bubblewrap" | "none"
+    sandbox: str  # "bubblewrap" | "apptainer" | "none"
     trainer: str = "real"  # or "simulated"
     device: str = "cpu"
     python: str = ""  # interpreter that runs the candidate; "" is the harness's own
@@ -74,6 +76,7 @@ class TrainSpec:
     data_prefix: str = ""  # where under data/ the shards are shown, e.g. "fineweb10B/"
     gpu: str = ""  # the model that the node must have; "" is any
     hub_cache: str = ""  # read-only folder of downloads: huggingface/ and tiktoken/
+    image: str = ""  # of sandbox apptainer: a path, or the URI of a pulled image
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,17 @@ class Gpus:
     driver: str
     used_mb: list[int | None]  # a card: memory in use before the run, little if at all
     environment: dict[str, str] = field(default_factory=dict)  # what the node handed through
+
+
+@dataclass(frozen=True)
+class Read:
+    """What the harness saw, from outside the sandbox, of opens of one file under data/."""
+
+    file: str  # its name under data/
+    opens: int  # at least so many: those between two looks, 0.1 s apart, count once
+    first_s: float | None  # wall seconds since the run's start, good to 0.1 s; None: never opened
+    last_s: float | None
+    shared: bool = False  # not a copy of this run's own: an open may be another program's
 
 
 @dataclass(frozen=True)
@@ -109,6 +123,8 @@ class RunExit:
     key: str = ""  # digest of everything that decides the run; equal key = same finished run
     torch: str = ""  # version in the run's own interpreter; "absent" if it has none
     gpus: Gpus | None = None  # None for a run without any
+    reads: list[Read] | None = None  # one a file under data/; None: it could not be watched
+    changed: list[str] = field(default_factory=list)  # own files that the run changed or removed
 
 
 @dataclass(frozen=True)
@@ -171,7 +187,7 @@ class Call:
     seconds: float | None
     source: str  # "replay", "model", ...
     prompt_drift: float | None = None  # replay only: 1 - similarity to the recorded prompt
-    purpose: str = "node"  # or "preflight", "summary", "judge"
+    purpose: str = "node"  # or "preflight", "summary", "judge", "review"
     model: str = ""  # as the endpoint names what answered
     finish_reason: str = ""
     tokens_reasoning: int | None = None  # of tokens_out

@@ -24,18 +24,10 @@ class Setting:
 EVERYTHING = Setting()
 
 TRACK_KEYS = (
-    "name",
-    "records",
-    "entry",
-    "target_loss",
-    "clock",
-    "probe_contexts",
-    "probe_length",
-    "probe_offset",
-    "probe_tolerance",
-    "after_clock_s_max",
-    "train_time_ratio_min",
-)
+    "name", "records", "entry", "target_loss", "clock", "probe_contexts", "probe_length",
+    "probe_offset", "probe_tolerance", "after_clock_s_max", "train_time_ratio_min", "rules",
+    "validation_tokens",
+)  # fmt: skip
 OWN_TASK_KEYS = ("margin_percent",)  # of a track that has its own: TaskFacts knows the usual ones
 TRAIN_KEYS = (
     "timeout_s",
@@ -207,6 +199,8 @@ def train(config: Config, shared: Setting = EVERYTHING) -> Config:
     values = {**{key: hardware[key] for key in TRAIN_KEYS}, "environment": environment}
     values["python"] = python(hardware, shared.era)
     values |= {key: hardware[key] for key in GPU_KEYS if key in hardware}
+    if hardware.get("image"):
+        values["image"] = hardware["image"]
     if "hub_cache" in values and not shared.downloads:
         values["hub_cache"] = ""
     if config["track"].get("data_prefix"):

@@ -14,13 +14,15 @@ from speedrun import files, schema
 
 START = "start"  # the folder in a cumulative trial of what it starts from
 LINK, ANALYSIS = "chain.json", "analysis.json"
+READS = "reads"  # of TrackSpec.rules the one that looks at a run: which shards it opened
 
 # columns of scores.csv, one row a trial
 SCORE_COLUMNS = (
     "task", "arm", "coder", "model", "scaffold", "hints", "seed", "nodes", "outcome", "fsr",
     "fsr_audited", "fsr_low", "fsr_high", "similarity", "judge", "tokens", "cost_usd",
     "device_seconds", "verdict", "equivalent_to_1", "equivalent_to_0", "reason", "measurable",
-    "measurable_reason", "mode", "fsr_own_start", "own_start_reason",
+    "measurable_reason", "mode", "fsr_own_start", "own_start_reason", "winners_curse", "n_flags",
+    "flags",
 )  # fmt: skip
 
 
@@ -87,6 +89,10 @@ class AuditPlan:
     confidence: float = 0.9
     loss_p_max: float = 0.01  # the speedrun's rule: mean loss <= target at this p
     seed: int = 0
+    references: str = "interleaved"  # or "reused": reference runs, and a few rounds for the drift
+    drift_rounds: int = 0  # that the start runs in too, where references are reused
+    noise_runs: int = 0  # of each winner and record, validated on random tokens
+    holdout_runs: int = 0  # of each winner and record, validated on a shard that none reads
 
 
 @dataclass(frozen=True)
@@ -104,6 +110,7 @@ class Plan:
     audit: AuditPlan
     embedder: dict[str, Any] = field(default_factory=dict)
     judge: dict[str, Any] = field(default_factory=dict)
+    review: dict[str, Any] = field(default_factory=dict)  # reviewer: a model's settings, or None
     not_run: list[NotRun] = field(default_factory=list)
     p_max: float = 0.05  # below it start and target times differ (measurable.py)
 

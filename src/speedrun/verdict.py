@@ -15,6 +15,9 @@ from speedrun import stats
 from speedrun.interleave import Timing
 
 START, TARGET = "start", "target"
+# Checks of their own modules: each a mapping with the sentences "failures" (the winner fails),
+# "held" (a person must look) and "evidence" (all is well).
+CHECKS = ("review", "untimed", "noise", "holdout")
 PROBE_CONFIDENCE = 0.99
 # nats per token. The records of a chain differ by up to 0.05 in their means over rounds, with a
 # standard deviation of 0.02 to 0.05 a round: what is surely above this is no honest print.
@@ -114,22 +117,39 @@ def _probe_excess(run: Timing, timings: Sequence[Timing]) -> float | None:
 def judge(
     runs: Sequence[Timing], measured: dict[str, Any], loss_p_max: float
 ) -> tuple[str, list[str]]:
-    """Return the verdict and the sentences that support it, those against the winner first."""
+    """Return the verdict and the sentences that support it, those against the winner first.
+
+    failed, else not_confirmed, else review (open flags that a person must accept), else confirmed.
+    Of ``measured`` the keys in CHECKS and "drift" may be absent or None: nothing was checked there.
+    """
     failures = [f"round {run.round + 1}: {run.outcome}: {run.reason}" for run in runs if run.failed]
     loss, probes, late = measured["loss"], measured["probes"], measured["late"]
     if not late["ok"]:
         failures.append(_late_sentence(late))
+    failures += _said(measured, "failures")
     if failures:
         return "failed", failures
+    drift, held = measured.get("drift"), _said(measured, "held")
     loss_ok = loss["p"] is not None and loss["p"] < loss_p_max
     checks = [
         (loss_ok, _loss_sentence(loss, probes["correction"], loss_p_max)),
         (probes["ok"], _probe_sentence(probes)),
+        *([(drift["ok"], _drift_sentence(drift))] if drift else []),
+        *((False, sentence) for sentence in held),
         *([(True, _late_sentence(late))] if late["n"] else []),
         (True, _time_sentence(measured)),
+        *((True, sentence) for sentence in _said(measured, "evidence")),
     ]
     evidence = [sentence for _, sentence in sorted(checks, key=lambda check: check[0])]
-    return "confirmed" if loss_ok and probes["ok"] else "not_confirmed", evidence
+    if not (loss_ok and probes["ok"] and (drift is None or drift["ok"])):
+        return "not_confirmed", evidence
+    return "review" if held else "confirmed", evidence
+
+
+def _said(measured: dict[str, Any], kind: str) -> list[str]:
+    """Return the sentences of one kind that the further checks bring."""
+    found = [measured.get(name) for name in CHECKS]
+    return [sentence for check in found if check for sentence in check[kind]]
 
 
 def _loss_sentence(loss: dict[str, Any], correction: float, loss_p_max: float) -> str:
@@ -184,4 +204,20 @@ def _time_sentence(measured: dict[str, Any]) -> str:
     if ratio is None:
         return "no round with three times"
     p = "untestable" if ratio["p"] is None else f"p = {ratio['p']:.2g}"
-    return f"time is {ratio['ratio']:.3f} of the start's over {ratio['n']} rounds ({p})"
+    if ratio.get("low") is not None:
+        share = f"{ratio['confidence']:.0%} " if "confidence" in ratio else ""
+        p = f"{share}interval {ratio['low']:.3f} to {ratio['high']:.3f}, {p}"
+    reused = measured.get("drift")
+    counted = f"{reused['n_references']} reference runs" if reused else f"{ratio['n']} rounds"
+    mine = f", {ratio['n']} runs" if reused else ""
+    return f"time is {ratio['ratio']:.3f} of the start's over {counted}{mine} ({p})"
+
+
+def _drift_sentence(drift: dict[str, Any]) -> str:
+    if drift["ratio"] is None:
+        return "the drift since the reference runs is unknown: no run of the start in the block"
+    state = "within" if drift["ok"] else "beyond"
+    return (
+        f"the start takes {drift['ratio']:.3f} of its {drift['n_references']} reference runs' time "
+        f"here (n = {drift['n']}), {state} the limit of {drift['limit']:.0%}"
+    )

@@ -13,6 +13,7 @@ rule analyze:
         exit=f"{NODE}/run/exit.json",
         parent=f"{NODE}/parent.json",
         root=root_analysis,
+        task="results/tasks/{track}/{task}/task.record.json",
     output:
         analysis=f"{NODE}/analysis.json",
         summary=f"{NODE}/summary.md",
@@ -27,9 +28,8 @@ rule analyze:
     message:
         "analyze {wildcards.task} {wildcards.arm} s{wildcards.seed} node {wildcards.node}"
     shell:
-        ANALYZE
-        + in_shell(NODE)
-        + " --root-analysis {input.root} {params.start} 2>&1 | tee {log}"
+        ANALYZE + in_shell(NODE) + " --root-analysis {input.root} {params.start}"
+        " --task results/tasks/{wildcards.track}/{wildcards.task} 2>&1 | tee {log}"
 
 
 rule analyze_reference:

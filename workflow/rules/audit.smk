@@ -12,6 +12,7 @@ rule audit:
         plan=stage_plan("audit"),
         analyses=lambda wildcards: analyses_of(wildcards.task),
         task="results/tasks/{track}/{task}/task.record.json",
+        review=f"results/{SWEEP}/review/{{track}}/{{task}}.json",
         environment=environment_of_task,
     output:
         product=f"results/{SWEEP}/audit/{{track}}/{{task}}.json",
@@ -32,7 +33,7 @@ rule audit:
         "audit {wildcards.track}/{wildcards.task}: interleaved re-timing"
     shell:
         "speedrun audit --plan {input.plan} --task {wildcards.task} --out {output.product}"
-        f" --shards results/shards/{CORPUS} --store store/retimings"
+        f" --shards results/shards/{CORPUS} --store store/retimings --review {{input.review}}"
         " --operation {OPERATION} --spec {params.spec:q} --lanes "
         + ("{threads}" if CONFIG["track"]["clock"] == "cpu" else "1")
         + optional_words("manifest")

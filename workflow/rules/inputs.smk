@@ -197,3 +197,9 @@ def shards_of_reference(wildcards):
 def judge_replies(wildcards):
     folder = REPOSITORY / "replies" / "judge" / wildcards.track / wildcards.task
     return [str(path) for path in sorted(folder.glob("*/reply.md"))]
+
+
+def decisions(wildcards):
+    """What people decided of the track's winners: a new word is read at once."""
+    folder = REPOSITORY / "reviews" / wildcards.track
+    return [str(path) for path in sorted(folder.glob("*.yaml"))]

@@ -4,7 +4,7 @@ rule report:
         plan=PLAN_FILE,
         products=[
             f"results/{SWEEP}/{stage}/{TRACK}/{task}.json"
-            for stage in ("similarity", "judge", "audit", "score")
+            for stage in ("similarity", "judge", "review", "audit", "score")
             for task in TASKS
         ],
         analyses=lambda wildcards: whole(

@@ -9,6 +9,7 @@ rule score:
         **FROZEN_INPUT,
         plan=stage_plan("score"),
         analyses=lambda wildcards: analyses_of(wildcards.task),
+        review=f"results/{SWEEP}/review/{{track}}/{{task}}.json",
         audit=f"results/{SWEEP}/audit/{{track}}/{{task}}.json",
         similarity=f"results/{SWEEP}/similarity/{{track}}/{{task}}.json",
         judge=f"results/{SWEEP}/judge/{{track}}/{{task}}.json",

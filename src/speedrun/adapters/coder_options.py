@@ -61,7 +61,10 @@ def _check_agent(coder: dict[str, Any], key: str, file: str) -> None:
     for name in settings:
         if not isinstance(settings[name], TEXT):
             checked.amount(settings[name], f"{key}.{name}")
-    checked.one_of(settings.get("sandbox", box.SANDBOXES[0]), box.SANDBOXES, "sandbox", key)
+    kind = settings.get("sandbox", box.SANDBOXES[0])
+    if kind == "apptainer":
+        box.demand(kind, str(coder["name"]))  # known, but not for agents: it says why
+    checked.one_of(kind, box.SANDBOXES, "sandbox", key)
     for text in (*settings["command"], *settings.get("environment", {}).values()):
         _check_placeholders(text, f"{key} ({file})")
 

@@ -36,7 +36,7 @@ class Forecast:
     jobs: dict[str, int]  # by rule, most first
     device_hours: dict[str, Share]  # by kind of work, without caps
     hours_from: dict[str, int]  # how many records' times are from where
-    models: dict[str, Spend]  # the judge's under "judge: <name>"
+    models: dict[str, Spend]  # the judge's under "judge: <name>", the reviewer's alike
     budget: dict[str, dict[str, float | None]]
     usd_worst: float | None  # of all trials under the caps; the judge's not included
     tokens_worst: float | None
@@ -51,6 +51,9 @@ def forecast(repository: Path, config: Config) -> Forecast:
     judge = spending.judging(facts, trials)
     if judge is not None:
         models[f"judge: {config['judge']['model']['name']}"] = judge
+    reviewer = spending.reviewing(facts, trials)
+    if reviewer is not None:
+        models[f"reviewer: {config['review']['reviewer']['name']}"] = reviewer
     return Forecast(
         sweep=config["name"],
         track=config["track"]["name"],

@@ -21,7 +21,7 @@ from speedrun.files import SpeedrunError
 Config = dict[str, Any]
 TRAINING, ASKING, CODING = (
     ("preflight", "train", "train_reference", "audit"),
-    ("draft", "generate", "judge", "summarize"),
+    ("draft", "generate", "judge", "review", "summarize"),
     ("draft", "generate"),
 )
 
@@ -187,6 +187,8 @@ def _keys(config: Config) -> Iterator[Gap]:
         users.setdefault(arm["model"]["name"], []).append(f"arm {name}")
     if "model" in config["judge"]:
         users.setdefault(config["judge"]["model"]["name"], []).append("the judge")
+    if config["review"]["reviewer"]:
+        users.setdefault(config["review"]["reviewer"]["name"], []).append("the reviewer")
     for model, wanted in users.items():
         variable = config["models"].get(model, {}).get("api_key_env")
         if variable and not os.environ.get(variable):

@@ -1,8 +1,8 @@
 """A sweep's plan and files as the list of MLflow runs that shall exist, parents first.
 
 Four kinds of parent run: ``pipeline`` (corpus, tokenize, records, tasks), ``references`` (the
-records' own runs), one a trial (its nodes), and ``evaluation`` (similarity, judge, audit,
-score, report). What the plan names and has no record yet is listed as unfinished.
+records' own runs), one a trial (its nodes), and ``evaluation`` (similarity, judge, review,
+audit, score, report). What the plan names and has no record yet is listed as unfinished.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from speedrun.adapters import mlflow_node, mlflow_run
 from speedrun.adapters.mlflow_run import Mirror
 from speedrun.trials import Plan, TrialPlan
 
-TASK_STAGES = ("similarity", "judge", "audit", "score")
+TASK_STAGES = ("similarity", "judge", "review", "audit", "score")
 
 
 @dataclass

@@ -14,6 +14,7 @@ from speedrun.estimate import Asked
 
 DIRECT_TURNS = 2  # an unreadable reply is asked for once more
 JUDGE_OUT = 3_000  # tokens of one judgement; an assumption
+REVIEW_OUT = 2_000  # tokens of one opinion; an assumption
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,22 @@ def judging(facts: Facts, trials: Iterable[plan.Trial]) -> Spend | None:
     It reads the start record and two diffs, for which the start record stands thrice.
     """
     judge = facts.config["judge"]
-    if "model" not in judge:
-        return None
-    asked = sum(
-        (
-            Asked(1, 3 * facts.start_chars[one.task] / estimate.CHARS_A_TOKEN, JUDGE_OUT)
-            for one in trials
-        ),
-        Asked(),
-    )
-    return Spend(asked, Priced(facts, judge["model"]).usd(asked), None, 0)
+    return _once(facts, trials, judge["model"], 3.0, JUDGE_OUT) if "model" in judge else None
+
+
+def reviewing(facts: Facts, trials: Iterable[plan.Trial]) -> Spend | None:
+    """Return what the reviewer is asked, None without one; a prompt is as long as the start."""
+    reviewer = facts.config["review"]["reviewer"]
+    return _once(facts, trials, reviewer, 1.0, REVIEW_OUT) if reviewer else None
+
+
+def _once(
+    facts: Facts, trials: Iterable[plan.Trial], model: dict[str, Any], starts: float, out: int
+) -> Spend:
+    """Return what one question a trial costs, whose prompt is ``starts`` times the start record."""
+    chars = (starts * facts.start_chars[one.task] for one in trials)
+    asked = sum((Asked(1, one / estimate.CHARS_A_TOKEN, out) for one in chars), Asked())
+    return Spend(asked, Priced(facts, model).usd(asked), None, 0)
 
 
 class Priced:

@@ -8,7 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from speedrun import files, plan, specs
-from speedrun.adapters import arms, checked, coder_options, grid, hydra_config, task_table
+from speedrun.adapters import (
+    arms,
+    audit_policy,
+    checked,
+    coder_options,
+    grid,
+    hydra_config,
+    task_table,
+)
 from speedrun.files import SpeedrunError
 from speedrun.stages.task import HINT_FILES
 
@@ -38,7 +46,8 @@ def load(config_folder: Path, sweep: str, overrides: list[str]) -> dict[str, Any
     if config["only"] is not None:
         config = _cell(config)
     judge, judging = _judge(config_folder, config["judge"])
-    used = {arm["model"]["name"] for arm in config["arms"].values()} | judging
+    config, reviewing = audit_policy.resolve(config_folder, config)
+    used = {arm["model"]["name"] for arm in config["arms"].values()} | judging | reviewing
     config = {**config, "judge": judge, "models": _models(config_folder, config["models"], used)}
     _check_models(config)
     config = task_table.resolve(config_folder.parent, config)
@@ -76,7 +85,8 @@ def _models(config_folder: Path, changed: Any, used: set[str]) -> dict[str, dict
 def _check_models(config: dict[str, Any]) -> None:
     """Refuse a model that could not be asked, before what its file says stands on shell lines."""
     models = [arm["model"] for arm in config["arms"].values()]
-    models += [config["judge"]["model"]] if "model" in config["judge"] else []
+    models += [one["model"] for one in (config["judge"],) if "model" in one]
+    models += [one for one in (config["review"]["reviewer"],) if one]
     for model in models:
         if model["name"] != arms.NO_MODEL:
             from speedrun.adapters.models import spec

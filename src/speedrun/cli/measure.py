@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,10 @@ from speedrun.runner import gpu, shards
 
 if TYPE_CHECKING:
     from speedrun.adapters.device_hours import DeviceHours
+    from speedrun.views import View
 
 STORE = Path("store/retimings")
+JUDGED_LATER = ("rules", "validation_tokens")  # of a track: no run depends on them
 SPARE_SETS = 1  # set 0 is the search's; re-runs are probed with contexts it has never shown
 
 
@@ -31,6 +33,7 @@ class Bench:
     manifest: Path | None  # of a corpus that is made from installed packages
     spec: dict[str, Any]
     track: schema.TrackSpec
+    probes: Path | None = None  # the folder with the probe sets; that of the shards if absent
 
     @cached_property
     def train_spec(self) -> schema.TrainSpec:
@@ -47,7 +50,8 @@ class Bench:
     def digest(self) -> str:
         """What decides a timing besides the program: specification, track, data and any GPUs."""
         cards = [card.name for card in gpu.cards(self.train_spec)]
-        parts = [self.spec, schema.to_dict(self.track), self._data()]
+        track = {k: v for k, v in schema.to_dict(self.track).items() if k not in JUDGED_LATER}
+        parts = [self.spec, track, self._data()]
         return files.digest_value([*parts, cards] if cards else parts)
 
     def run(
@@ -74,6 +78,14 @@ class Bench:
         targets, columns = (probes / "targets.npy", self.vocab_size) if probes else (None, None)
         return ended, analyze(out / "run", self.track, targets, vocab_size=columns)
 
+    def unseen(self, kind: str, store: Path) -> tuple[View, Bench]:
+        """Return the view of that kind (views.KINDS), and the bench that runs programs on it."""
+        from speedrun import views
+
+        tokens, probes = self.track.validation_tokens, self.shards / "private" / "probes"
+        view = views.make(kind, self.shards, self.train_spec, tokens, store)
+        return view, replace(self, shards=view.shards, probes=probes)
+
     def _data(self) -> Any:
         """Return what stands for the data: of a part of the shards, the digests of that part."""
         if not self.train_spec.train_shards:
@@ -83,7 +95,8 @@ class Bench:
     def _probe_set(self, seed: int) -> Path | None:
         if not self.track.probe_contexts:
             return None
-        sets = sorted((self.shards / "private" / "probes").glob("set_*"))
+        folder = self.probes or self.shards / "private" / "probes"
+        sets = sorted(folder.glob("set_*"))
         spare = sets[SPARE_SETS:] or sets
         return spare[seed % len(spare)]
 

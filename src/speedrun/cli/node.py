@@ -52,6 +52,7 @@ def _add_analyze(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root-analysis", type=path, help="analysis.json of the start record, to compare with"
     )
+    parser.add_argument("--task", type=path, help="results/tasks/TRACK/TASK: hold it to the rules")
     parser.add_argument("--start", type=path, help="cumulative: the trial's start/, instead of it")
     parser.add_argument("--operation", type=json_value, default={}, help=options.OPERATION)
 
@@ -131,7 +132,7 @@ def run_analyze(given: argparse.Namespace) -> None:
     vocabulary = files.read_json(given.shards / "meta.json")["vocab_size"]
     with recorded("analyze", given.folder / "analyze.record.json") as record:
         root = trials.own_start(given.start) if given.start else given.root_analysis
-        result = analyze_node(given.folder, track, given.targets, vocabulary, root)
+        result = analyze_node(given.folder, track, given.targets, vocabulary, root, given.task)
         record.params = {"outcome": str(result.outcome), "reason": result.reason}
         record.measured(
             val_loss=result.val_loss,

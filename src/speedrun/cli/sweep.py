@@ -14,6 +14,9 @@ from speedrun.cli.options import json_value, path, required
 from speedrun.cli.provenance import Draft, recorded
 
 if TYPE_CHECKING:
+    from speedrun.adapters.device_hours import DeviceHours
+    from speedrun.cli.measure import Bench
+    from speedrun.stages.audit import Bench as UnseenBench
     from speedrun.stages.judge import Judge
 
 STORE = Path("store")
@@ -58,6 +61,7 @@ def _add_audit(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--manifest", type=path, help="manifest.json of a corpus made of packages")
     parser.add_argument("--store", type=path, default=STORE / "retimings", help="finished re-runs")
+    parser.add_argument("--review", type=path, help="the review of the task's winners")
     parser.add_argument("--lanes", type=int, help="rounds side by side; the plan's if absent")
     parser.add_argument("--operation", type=json_value, default={}, help=options.OPERATION)
 
@@ -117,7 +121,7 @@ def make_judge(
 
 
 def run_audit(given: argparse.Namespace) -> None:
-    """Re-time the task's winners in one interleaved block, at the sweep's expense."""
+    """Re-time and check the task's winners, at the sweep's expense."""
     from speedrun.adapters.device_hours import DeviceHours
     from speedrun.cli.measure import Bench, Charged
     from speedrun.stages import audit
@@ -131,10 +135,35 @@ def run_audit(given: argparse.Namespace) -> None:
     hours = DeviceHours(_for_the_sweep(given.operation), f"audit/{plan.track.name}/{given.task}")
     with recorded("audit", product_record("audit", given.out)) as record:
         result = audit.audit_task(
-            plan, given.task, Charged(bench, hours).run, given.store, given.out, bench.digest, _say
+            plan,
+            given.task,
+            Charged(bench, hours).run,
+            given.store,
+            given.out,
+            bench.digest,
+            _say,
+            given.review,
+            _unseen(given, plan, bench, hours),
         )
         _describe(record, given, dict(schema.to_dict(plan.audit)))
+        record.read(*([given.review] if given.review else []))
         _per_trial(record, result, "fsr_audited")
+
+
+def _unseen(
+    given: argparse.Namespace, plan: trials.Plan, bench: Bench, hours: DeviceHours
+) -> dict[str, UnseenBench]:
+    """Return what runs programs on noise and on the hold-out shard, where the plan asks for it."""
+    from speedrun.cli.measure import Charged
+    from speedrun.stages import audit
+
+    settings, found = plan.audit, dict[str, audit.Bench]()
+    counts = {"noise": settings.noise_runs, "holdout": settings.holdout_runs}
+    for kind in [kind for kind, count in counts.items() if count]:
+        if bench.train_spec.trainer != "simulated":  # whose losses depend on no data
+            view, other = bench.unseen(kind, given.store.parent / "views")
+            found[kind] = audit.Bench(view, Charged(other, hours).run, other.digest)
+    return found
 
 
 def _for_the_sweep(operation: dict[str, Any]) -> dict[str, Any]:
@@ -155,7 +184,7 @@ def run_score(given: argparse.Namespace) -> None:
     track = plan.track.name
     sources = {
         stage: Path("results") / plan.sweep / stage / track / f"{given.task}.json"
-        for stage in ("audit", "similarity", "judge")
+        for stage in ("audit", "similarity", "judge", "review")
     }
     with recorded("score", product_record("score", given.out)) as record:
         result = score.score_task(plan, given.task, **sources, out=given.out, frozen=given.frozen)

@@ -19,10 +19,10 @@ ENTRY_BYTES = 4096
 class WorkFolder:
     """Says whether a work folder has outgrown its limit, looking at most once an interval."""
 
-    def __init__(self, folder: Path, limit_mb: int) -> None:
-        """Watch ``folder``, on the file system it is on now."""
-        self._folder, self._limit_bytes = folder, limit_mb * 2**20
-        self._devices = {folder.stat().st_dev, memory_device()}
+    def __init__(self, limit_mb: int, *folders: Path) -> None:
+        """Watch ``folders`` together, on the file systems they are on now."""
+        self._folders, self._limit_bytes = folders, limit_mb * 2**20
+        self._devices = {memory_device(), *(folder.stat().st_dev for folder in folders)}
         self._looked_s = time.monotonic()
 
     def overfull(self, pids: Iterable[int]) -> bool:
@@ -30,7 +30,7 @@ class WorkFolder:
         if time.monotonic() - self._looked_s < INTERVAL_S:
             return False
         self._looked_s = time.monotonic()
-        used = named_bytes(self._folder, self._limit_bytes)
+        used = sum(named_bytes(folder, self._limit_bytes) for folder in self._folders)
         return used + nameless_bytes(pids, self._devices) > self._limit_bytes
 
 

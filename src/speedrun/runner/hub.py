@@ -18,9 +18,13 @@ SHOWN = ("huggingface/hub", "tiktoken")  # not huggingface/token, which is someb
 
 def mount(spec: TrainSpec) -> list[str]:
     """Return bubblewrap's arguments for the downloads themselves."""
+    return [word for path, place in shown(spec) for word in ("--ro-bind", str(path), place)]
+
+
+def shown(spec: TrainSpec) -> list[tuple[Path, str]]:
+    """Return the downloads themselves, and where a sandbox shows them."""
     paths = [(_folder(spec) / name, f"{PLACE}/{name}") for name in SHOWN] if spec.hub_cache else []
-    binds = (("--ro-bind", str(path), place) for path, place in paths if path.is_dir())
-    return [word for bind in binds for word in bind]
+    return [(path, place) for path, place in paths if path.is_dir()]
 
 
 def variables(spec: TrainSpec) -> dict[str, str]:
@@ -31,7 +35,7 @@ def variables(spec: TrainSpec) -> dict[str, str]:
     """
     if not spec.hub_cache:
         return {}
-    place = Path(PLACE) if spec.sandbox == "bubblewrap" else _folder(spec)
+    place = _folder(spec) if spec.sandbox == "none" else Path(PLACE)
     kernels = [f"{name}={place / path}" for name, path in _kernels(spec).items()]
     return {
         "HF_HOME": str(place / "huggingface"),

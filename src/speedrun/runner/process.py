@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Self
 
 from speedrun.files import SpeedrunError
-from speedrun.runner import clock, disk, logfile, seccomp, workflow
+from speedrun.runner import clock, disk, logfile, reads, seccomp, workflow
 from speedrun.runner.log import Stamp, StampedLog
-from speedrun.runner.start import Command, preparation
+from speedrun.runner.start import Command, preparation, readable, report_pipe
 from speedrun.schema import RunExit, TrainSpec
 
 INTERVAL_S = 0.1  # between two looks at the tree
@@ -49,14 +49,6 @@ def run(
         return tree.result(reason)
 
 
-def _readable(content: bytes) -> int:
-    """Return a descriptor from which a child can read ``content``, some bytes."""
-    reader, writer = os.pipe()
-    os.write(writer, content)
-    os.close(writer)
-    return reader
-
-
 class _Tree:
     """One running process tree: its pipes, its clock, its caps."""
 
@@ -68,7 +60,9 @@ class _Tree:
         self._peak_rss_mb = 0.0
         self._started_s = self._checked_s = time.monotonic()
         self._pause_s = INTERVAL_S
-        self._work = disk.WorkFolder(command.folder, spec.disk_mb)
+        folders = [command.folder, *([command.scratch] if command.scratch else [])]
+        self._work = disk.WorkFolder(spec.disk_mb, *folders)
+        self._opens = reads.Watch(command.data, command.shared)
         self._own_log = logfile.LogFile(command.folder, spec)
         self._process, self._status_fd = self._start()
         self._clock = clock.TreeClock(self._process.pid)
@@ -86,13 +80,14 @@ class _Tree:
             self._process.wait()
             self._reap_orphans()
             self._own_log.close()
+            self._opens.close()
             for key in list(self._selector.get_map().values()):
                 os.close(key.fd)
             self._selector.close()
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
-        words, ours, theirs = list(self._command.words), *os.pipe()
-        calls = _readable(refused := seccomp.program())
+        words, (ours, theirs) = list(self._command.words), report_pipe(self._command)
+        calls = readable(refused := seccomp.program())
         if self._command.sandboxed:
             words[1:1] = ["--json-status-fd", str(theirs)]
             words[1:1] = ["--seccomp", str(calls)] if refused else []
@@ -110,6 +105,7 @@ class _Tree:
             )
         except (OSError, subprocess.SubprocessError) as error:
             os.close(ours)
+            self._opens.close()
             raise SpeedrunError(
                 f"cannot start {words[0]} (core {self._command.cpu}): {error}"
             ) from error
@@ -141,6 +137,7 @@ class _Tree:
                     return "exited"
                 self._read(key)
             self._own_log.follow(self._log, self._elapsed_s())
+            self._opens.look(self._elapsed_s())
             reason = halt() or self._broken_cap()
             if reason:
                 return reason
@@ -165,8 +162,8 @@ class _Tree:
         self._log.feed(chunk, Stamp(arrived_s, self._sample.cpu_s))
 
     def _read_status(self, chunk: bytes) -> None:
-        self._status += chunk
-        pid = self._reported("child-pid")
+        self._status = (self._status + chunk)[:CHUNK_BYTES]
+        pid = self._reported("child-pid") if self._command.sandboxed else None
         if pid is not None:
             self._clock.add(pid)
 
@@ -225,6 +222,7 @@ class _Tree:
         self._kill()
         self._drain()
         self._look()
+        self._opens.look(self._elapsed_s(), at_once=True)
         self._own_log.finish(self._log, Stamp(self._elapsed_s(), self._sample.cpu_s))
 
     def _drain(self) -> None:
@@ -266,6 +264,7 @@ class _Tree:
             peak_rss_mb=round(self._peak_rss_mb, 1),
             output_bytes=self._log.received_bytes,
             output_truncated=self._log.flooded,
+            reads=self._opens.reads,
         )
 
     def _killed_for_memory(self, reason: str, number: int | None) -> bool:
@@ -282,10 +281,12 @@ class _Tree:
         """
         if reason != "exited":
             return None, int(signal.SIGKILL)
-        code = self._process.wait()
-        if not self._command.sandboxed:
+        code, started = self._process.wait(), bool(self._status)
+        if not (self._command.sandboxed or self._command.started):
             return (code, None) if code >= 0 else (None, -code)
-        if self._reported("exit-code") is None:
-            said = self._log.last_line
-            raise SpeedrunError(f"bubblewrap ended with code {code} before the run: {said}")
+        if self._command.sandboxed:
+            started = self._reported("exit-code") is not None
+        if not started:
+            name, said = Path(self._command.words[0]).name, self._log.last_line
+            raise SpeedrunError(f"{name} ended with code {code} before the run: {said}")
         return code, (code - 128 if code > 128 else None)

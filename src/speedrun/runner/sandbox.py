@@ -30,7 +30,7 @@ ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime",
 NAMES = tuple(Path(__file__).parent / "etc" / name for name in ("hosts", "nsswitch.conf"))
 # The host's root owns these even without capabilities; /proc/sys stays writable otherwise, and
 # what is written to /proc/driver/nvidia/suspend stops every card of the node.
-PROC = ("/proc/sys", "/proc/sysrq-trigger", "/proc/irq", "/proc/bus", "/proc/driver")
+PROC = ("sys", "sysrq-trigger", "irq", "bus", "driver", "fs", "acpi", "scsi", "mtrr", "pressure")
 # Where the work folder is seen; the first that holds no part of the interpreter.
 WORK = ("/work", "/workspace", "/candidate")
 PACKAGES = ("site-packages", "dist-packages")
@@ -84,12 +84,12 @@ def opening(bwrap: str, python: Interpreter, hidden: Sequence[str], spec: TrainS
     return [
         bwrap,
         *_namespaces(),
-        *_no_namespaces_inside(bwrap),
+        *no_namespaces_inside(bwrap),
         *_system(spec.file_mb * 2**20, gpu.devices(spec)),
         *_read_only(gpu.folders(spec)),
         *hub.mount(spec),
         *_interpreter(python),
-        *_hide(_hidden(python, hidden, gpu.libraries(spec))),
+        *_hide(covered(python, hidden, gpu.libraries(spec))),
     ]
 
 
@@ -100,10 +100,8 @@ def closing(folder: str) -> list[str]:
 
 def work_folder(python: Interpreter) -> str:
     """Return where the sandbox shows the work folder."""
-    roots = [str(path) for path in _roots(python)]
-    return next(
-        work for work in WORK if not any(f"{root}/".startswith(f"{work}/") for root in roots)
-    )
+    taken = [f"{path}/" for path in roots(python)]
+    return next(work for work in WORK if not any(folder.startswith(f"{work}/") for folder in taken))
 
 
 def environment(python: Interpreter, home: str, spec: TrainSpec, seed: int) -> dict[str, str]:
@@ -182,9 +180,8 @@ def interpreter(python: str = "") -> Interpreter:
 
 
 def _namespaces() -> list[str]:
-    own = ["user", "ipc", "pid", "net", "uts"]
     return [
-        *(f"--unshare-{name}" for name in own),
+        *(f"--unshare-{name}" for name in ("user", "ipc", "pid", "net", "uts")),
         "--unshare-cgroup-try",
         *("--uid", NOBODY, "--gid", NOBODY, "--hostname", "sandbox"),
         *("--die-with-parent", "--new-session", "--cap-drop", "ALL"),
@@ -192,7 +189,7 @@ def _namespaces() -> list[str]:
 
 
 @functools.cache
-def _no_namespaces_inside(bwrap: str) -> list[str]:
+def no_namespaces_inside(bwrap: str) -> list[str]:
     """Return the option against namespaces of the code's own: bubblewrap has it from 0.8 on.
 
     In one the code could mount folders in memory, which no cap sees.
@@ -209,7 +206,7 @@ def _system(scratch_bytes: int, devices: Sequence[str] = ()) -> list[str]:
         *_read_only(binds),
         *names,
         *("--proc", "/proc"),
-        *_read_only(PROC),
+        *_read_only([f"/proc/{name}" for name in PROC]),
         *("--dev", "/dev", *devices, *scratch, "/dev/shm", "--remount-ro", "/dev"),
         *(*scratch, "/tmp"),
     ]
@@ -226,17 +223,21 @@ def _read_only(paths: Sequence[str]) -> list[str]:
     return arguments
 
 
-def _roots(python: Interpreter) -> list[Path]:
+def roots(python: Interpreter) -> list[Path]:
     """Return the interpreter's folders as it names them and, where they differ, as they are."""
     named = [python.base, python.prefix]
     return list(dict.fromkeys([*named, *(path.resolve() for path in named)]))
 
 
 def _interpreter(python: Interpreter) -> list[str]:
-    roots = [root for root in _roots(python) if not root.is_relative_to("/usr")]
-    covered = [*roots, Path("/usr")]
-    loose = [hop for hop in _hops(python.executable) if not _within(hop, covered)]
-    return _read_only([str(path) for path in [*roots, *loose]])
+    named = [root for root in roots(python) if not root.is_relative_to("/usr")]
+    return _read_only([str(path) for path in [*named, *loose_hops(python)]])
+
+
+def loose_hops(python: Interpreter) -> list[Path]:
+    """Return the links to the interpreter that lie outside its folders."""
+    folders = [*roots(python), Path("/usr")]
+    return [hop for hop in _hops(python.executable) if not _within(hop, folders)]
 
 
 def _hops(executable: Path) -> list[Path]:
@@ -251,7 +252,7 @@ def _within(path: Path, folders: Sequence[Path]) -> bool:
     return any(Path(os.path.normpath(path)).is_relative_to(folder) for folder in folders)
 
 
-def _hidden(
+def covered(
     python: Interpreter, hidden: Sequence[str], libraries: Sequence[Path] = ()
 ) -> list[Path]:
     """Return what must not be seen: the given paths, and every package that is not the run's own.
@@ -262,7 +263,7 @@ def _hidden(
     """
     own = {path.resolve() for path in python.packages}
     around = [*libraries, *(path.parent for path in libraries)]
-    folders = [*_roots(python), Path("/usr"), Path("/usr/local"), *around]
+    folders = [*roots(python), Path("/usr"), Path("/usr/local"), *around]
     found = {
         path.resolve()
         for folder in folders
@@ -272,9 +273,9 @@ def _hidden(
     }
     given = [Path(path) for path in hidden]
     twins = {folder / path.name for folder in own for path in given}
-    covered = (found - own) | {path.resolve() for path in [*given, *twins]}
-    visible = [*_roots(python), Path("/usr"), *libraries]
-    outermost = [path for path in covered if not covered & set(path.parents)]
+    unseen = (found - own) | {path.resolve() for path in [*given, *twins]}
+    visible = [*roots(python), Path("/usr"), *libraries]
+    outermost = [path for path in unseen if not unseen & set(path.parents)]
     return sorted(path for path in outermost if _within(path, visible))
 
 

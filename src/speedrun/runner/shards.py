@@ -12,6 +12,7 @@ from speedrun.schema import TrainSpec
 
 MAGIC = 20240520
 HEADER_BYTES = 1024  # 256 int32: magic, version, number of tokens
+FOLDER = "data"  # in the work folder: what shows them
 TRAINING = "train_"  # in the name of every training shard
 
 

@@ -8,7 +8,7 @@ import os
 import resource
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from speedrun.schema import TrainSpec
@@ -27,6 +27,30 @@ class Command:
     sandboxed: bool
     cpu: int | None = None  # the core to pin the tree to
     start: Path | None = None  # where it begins; None is ``folder``, whose size is watched
+    scratch: Path | None = None  # a second folder that counts as the first does
+    data: Mapping[str, Path] = field(default_factory=dict)  # name under data/ -> file, watched
+    shared: bool = False  # of the data: other programs may open these very files
+    started: Path | None = None  # a pipe to which a container reports that it stands
+
+
+def report_pipe(command: Command) -> tuple[int, int]:
+    """Return the ends of the pipe on which the sandbox reports: ours, and one for the child.
+
+    Into a pipe with a name untrusted code may write too: only that something came is told by it.
+    """
+    ours, theirs = os.pipe()
+    if command.started is None:
+        return ours, theirs
+    os.close(ours)
+    return os.open(command.started, os.O_RDONLY | os.O_NONBLOCK), theirs
+
+
+def readable(content: bytes) -> int:
+    """Return a descriptor from which a child can read ``content``, some bytes."""
+    reader, writer = os.pipe()
+    os.write(writer, content)
+    os.close(writer)
+    return reader
 
 
 def preparation(command: Command, spec: TrainSpec) -> Callable[[], None]:

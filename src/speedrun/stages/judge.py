@@ -15,18 +15,15 @@ rubric.yaml::
 from __future__ import annotations
 
 import difflib
-import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any, Protocol
 
-from speedrun import files, thinking, trials, versions
+from speedrun import files, material, trials, versions
+from speedrun.material import ReplyError, unified_diff
 
 MARKS = (0.0, 0.5, 1.0)
-JSON_BLOCK = re.compile(r"^```json[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
 class Reply(Protocol):
@@ -77,10 +74,6 @@ class Answer:
     tokens_in: int | None = None
     tokens_out: int | None = None
     notes: dict[str, Any] | None = None
-
-
-class ReplyError(Exception):
-    """The judge's reply breaks the asked form; the message says where."""
 
 
 Judge = Callable[[Case], Answer]
@@ -181,47 +174,25 @@ def _case(task: trials.TaskPlan, solution: Path, rubric: list[Change]) -> Case:
     return Case(task.task, files.digest_tree(solution), render_prompt(start, human, agent, rubric))
 
 
-def unified_diff(before: Mapping[str, str], after: Mapping[str, str]) -> str:
-    """Return the unified diff of two folders of text, files in name order, three context lines."""
-    parts = [
-        difflib.unified_diff(
-            before.get(name, "").splitlines(), after.get(name, "").splitlines(), name, name, "", "",
-            3, "",
-        )
-        for name in sorted(before.keys() | after.keys())
-    ]  # fmt: skip
-    return "\n".join(line for part in parts for line in part)
-
-
 def render_prompt(
     start: Mapping[str, str], human_diff: str, agent_diff: str, rubric: list[Change]
 ) -> str:
-    """Render prompts/judge.md; the fence is longer than any run of backticks in the material."""
-    import jinja2
-
-    material = "\n".join([*start.values(), human_diff, agent_diff])
-    runs = [len(run) for run in re.findall(r"`+", material)]
-    template = resources.files("speedrun").joinpath("prompts/judge.md").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        undefined=jinja2.StrictUndefined, trim_blocks=True, autoescape=False
-    )
-    return environment.from_string(template).render(
+    """Render prompts/judge.md; nothing in the material closes its fence."""
+    return material.render(
+        "judge.md",
+        [*start.values(), human_diff, agent_diff],
         start=dict(sorted(start.items())),
         human_diff=human_diff,
         agent_diff=agent_diff,
         changes=rubric,
-        fence="`" * max(3, 1 + max(runs, default=0)),
     )
 
 
 def parse_reply(text: str, rubric: list[Change]) -> list[dict[str, Any]]:
     """Return the marks in rubric order from the one json block of a reply, or raise ReplyError."""
-    blocks = JSON_BLOCK.findall(thinking.answer(text))
-    if len(blocks) != 1:
-        raise ReplyError(f"expected one fenced json block, found {len(blocks)}")
     try:
-        entries = _writable(json.loads(blocks[0]))["changes"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        entries = material.json_block(text)["changes"]
+    except (ValueError, KeyError, TypeError) as error:
         raise ReplyError(f"the json block has no list of changes ({error})") from error
     if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
         raise ReplyError("changes is not a list of objects")
@@ -230,11 +201,6 @@ def parse_reply(text: str, rubric: list[Change]) -> list[dict[str, Any]]:
     if sorted(marks) != sorted(expected) or len(entries) != len(expected):
         raise ReplyError(f"ids {sorted(marks)} are not exactly the rubric's {sorted(expected)}")
     return [marks[name] for name in expected]
-
-
-def _writable(value: Any) -> Any:
-    """Return JSON without halves of characters, which no file can hold."""
-    return json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
 
 
 def _mark(entry: dict[str, Any]) -> dict[str, Any]:

@@ -11,26 +11,34 @@ import contextlib
 import dataclasses
 import os
 import platform
-import shutil
-import stat
-import tempfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from speedrun import files, schema, versions
 from speedrun.files import SpeedrunError
-from speedrun.runner import disk, gpu, hub, launch, logfile, process, sandbox, shards, simulated
+from speedrun.runner import (
+    apptainer,
+    contain,
+    gpu,
+    hub,
+    launch,
+    logfile,
+    process,
+    sandbox,
+    shards,
+    simulated,
+    workplace,
+)
 from speedrun.runner.start import Command
+from speedrun.runner.workplace import Place
 from speedrun.schema import RunExit, TrainSpec
 
-DATA = "data"  # the folder in the work folder that shows the inputs
 PROBE_ANSWER = "probe_logits.npy"
 PROBE_ANSWER_BYTES = 64 * 2**20
 # Keys of finished runs hold these only where they differ from their defaults: runs that were paid
 # for before there were such settings stay good.
-LATER = ("launch", "world_size", "data_prefix", "gpu", "hub_cache", "train_shards")
+LATER = ("launch", "world_size", "data_prefix", "gpu", "hub_cache", "train_shards", "image")
 
 
 @dataclass(frozen=True)
@@ -86,8 +94,8 @@ def train(
 
 def _nothing_to_run(solution: Path, entry: str) -> str:
     """Return why the folder cannot be run, "" if it can."""
-    if os.path.lexists(solution / DATA):
-        return f"solution holds {DATA}/, which the harness provides"
+    if os.path.lexists(solution / shards.FOLDER):
+        return f"solution holds {shards.FOLDER}/, which the harness provides"
     missing = not (solution / entry).is_file()
     return f"solution has no {entry}" if missing else ""
 
@@ -131,6 +139,8 @@ def _interpreter_versions(spec: TrainSpec) -> dict[str, str]:
     python = sandbox.interpreter(spec.python)
     found = {"python": python.version, "torch": python.version_of("torch")}
     built = python.prefix / "environment.json"  # of an era's environment: every package in it
+    if spec.sandbox == "apptainer":
+        found["image"] = apptainer.identity(spec.image)
     return {**found, "packages": files.digest_file(built)} if built.is_file() else found
 
 
@@ -176,75 +186,28 @@ def _execute(job: _Job, out: Path) -> RunExit:
 
 
 def _run_really(job: _Job, out: Path) -> RunExit:
-    with gpu.reserved(job.spec) as gpus, _work_folder(job, out) as work:
-        seen = process.run(_command(job, work), job.spec, out / "log.jsonl")
-        _keep_answer(work / PROBE_ANSWER, out / PROBE_ANSWER)
+    fresh = workplace.fresh(job.solution, job.digest, job.inputs, out)
+    with gpu.reserved(job.spec) as gpus, fresh as place:
+        seen = process.run(_command(job, place), job.spec, out / "log.jsonl")
+        changed = workplace.changed(job.solution, place.work)
+        answer = workplace.read_plain(place.work / PROBE_ANSWER, PROBE_ANSWER_BYTES)
+        if answer is not None:
+            files.write_bytes(out / PROBE_ANSWER, answer)
     torch = sandbox.interpreter(job.spec.python).version_of("torch")
-    return dataclasses.replace(seen, host=platform.node(), torch=torch, gpus=gpus)
+    return dataclasses.replace(seen, host=platform.node(), torch=torch, gpus=gpus, changed=changed)
 
 
 def _simulate(job: _Job, out: Path) -> RunExit:
     return simulated.run(job.digest, job.seed, job.spec, out / "log.jsonl")
 
 
-@contextlib.contextmanager
-def _work_folder(job: _Job, out: Path) -> Iterator[Path]:
-    """Yield a fresh private copy; what a killed run of the same ``out`` left goes first."""
-    prefix = f"speedrun-{files.digest_text(str(out.resolve()))[:16]}-"
-    for stale in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        disk.remove(stale)
-    work = Path(tempfile.mkdtemp(prefix=prefix))
-    try:
-        for path in files.tree_files(job.solution):
-            (work / path).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(job.solution / path, work / path)
-        if files.digest_tree(work) != job.digest:
-            raise SpeedrunError(f"{job.solution} changed while it was copied: run again")
-        if job.spec.launch == "torchrun":  # records 15 to 17 write there without making it
-            with contextlib.suppress(FileExistsError):  # a candidate's file may have the name
-                (work / logfile.FOLDER).mkdir()
-        yield work
-    finally:
-        disk.remove(work)
-
-
-def _command(job: _Job, work: Path) -> Command:
-    """Return the entry's command: inside bubblewrap, or bare where that was asked for."""
+def _command(job: _Job, place: Place) -> Command:
+    """Return the entry's command, contained as the hardware profile says."""
     python, spec = sandbox.interpreter(job.spec.python), job.spec
     words = launch.call(python, spec, job.entry, job.arguments)
-    sandboxed = spec.sandbox == "bubblewrap"
-    if sandboxed:
-        mounts = sandbox.Mounts(work, job.inputs, spec.hidden)
-        words = [*sandbox.wrap(sandbox.find_bwrap(), python, mounts, spec), "--", *words]
-    elif spec.sandbox == "none":
-        _link_inputs(work / DATA, job.inputs)
-    else:
-        raise SpeedrunError(f"sandbox {spec.sandbox!r} is unknown: choose bubblewrap or none")
-    home = sandbox.work_folder(python) if sandboxed else str(work)
-    variables = sandbox.environment(python, home, spec, job.seed)
+    if spec.launch == "torchrun":  # records 15 to 17 write there without making it
+        with contextlib.suppress(FileExistsError):  # a candidate's file may have the name
+            (place.work / logfile.FOLDER).mkdir()
+    command = contain.command(words, python, place, spec, job.seed)
     core = None if gpu.used(spec) else job.cpu  # one core for all compile workers: hours
-    return Command(words, work, variables, sandboxed, core)
-
-
-def _link_inputs(folder: Path, inputs: dict[str, Path]) -> None:
-    """Show the data as links; without a sandbox nothing keeps the script from writing to it."""
-    for name, path in inputs.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).symlink_to(path.resolve())
-
-
-def _keep_answer(source: Path, target: Path) -> None:
-    """Keep the probe logits if they are a regular file of bearable size.
-
-    The script is dead but not to be trusted: a link could point at any file of ours.
-    """
-    try:
-        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:  # none, or a link
-        return
-    try:
-        status = os.fstat(handle)
-        if stat.S_ISREG(status.st_mode) and status.st_size <= PROBE_ANSWER_BYTES:
-            files.write_bytes(target, os.read(handle, PROBE_ANSWER_BYTES))
-    finally:
-        os.close(handle)
+    return dataclasses.replace(command, cpu=core)

@@ -28,6 +28,19 @@ BINARIES = ("bin", "node_modules/.bin")  # of a tool's folder: pip and others, n
 SANDBOXES = ("bubblewrap", "none")
 
 
+def demand(kind: str, coder: str) -> None:
+    """Raise SpeedrunError unless ``kind`` is a sandbox that an agent can be given."""
+    if kind == "apptainer":
+        raise SpeedrunError(
+            f"coder {coder}: apptainer holds trainings, an agent needs the gateway's socket, which "
+            "bubblewrap alone shows it: choose sandbox bubblewrap or none"
+        )
+    if kind not in SANDBOXES:
+        raise SpeedrunError(
+            f"coder {coder}: sandbox {kind!r} is unknown: choose {' or '.join(SANDBOXES)}"
+        )
+
+
 @dataclass(frozen=True)
 class Box:
     """One node's folders on this machine, and how they are shown to the agent."""

@@ -79,11 +79,7 @@ class CommandCoder:
         """Errors of the YAML are the user's, and come before anything is run."""
         if not self.settings.command:
             raise SpeedrunError(f"coder {self.name}: command is empty: give the agent's words")
-        if self.settings.sandbox not in box.SANDBOXES:
-            raise SpeedrunError(
-                f"coder {self.name}: sandbox {self.settings.sandbox!r} is unknown: choose "
-                "bubblewrap or none"
-            )
+        box.demand(self.settings.sandbox, self.name)
 
     def __call__(self, request: CoderRequest) -> Proposal:
         """Start the agent on the parent's files and return what it made of them.

@@ -45,7 +45,7 @@ class CallKey:
     seed: int
     node: int
     turn: int
-    purpose: str = "node"  # or "preflight", "summary", "judge"
+    purpose: str = "node"  # or "preflight", "summary", "judge", "review"
     vote: int = 0  # independent samples of one question
 
 

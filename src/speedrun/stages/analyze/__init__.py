@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from speedrun import files, schema, trainlog
 from speedrun.schema import Analysis, Outcome, Parent, RunExit, TrackSpec
 from speedrun.search import ROOT
-from speedrun.stages.analyze import clocks, digest
+from speedrun.stages.analyze import clocks, conduct, digest
 from speedrun.stages.analyze.digest import Before, error_lines
 from speedrun.stages.analyze.reading import Seen, read_log, thin
 from speedrun.stages.analyze.rules import Verdict, judge
@@ -28,13 +30,15 @@ def analyze(
     coder_reason: str = "",
     vocab_size: int | None = None,
     before: Before | None = None,
+    violation: Callable[[RunExit], str] | None = None,
 ) -> Analysis:
     """Return what the finished run folder ``run`` shows.
 
     ``probe_targets`` is the private file of withheld tokens, uint16 (contexts,); None where the
     track has no probes. ``coder_outcome`` is set when the coder gave no code. With
     ``vocab_size`` the logits must have exactly that many columns. The digest compares the run with
-    its parent's, ``before``, if that is given.
+    its parent's, ``before``, if that is given. ``violation`` is asked of a run that is otherwise ok
+    which rules it broke; "" is none.
     """
     ended = schema.load(RunExit, run / "exit.json")
     seen = read_log(run / "log.jsonl", two_lines=track.clock == "train_time")
@@ -42,9 +46,16 @@ def analyze(
         verdict = Verdict(coder_outcome, coder_reason)
     else:
         verdict = judge(run, seen, ended, track, probe_targets, vocab_size)
+        verdict = _held(verdict, ended, violation) if violation else verdict
     found = _analysis(verdict, seen, ended, track)
     text = digest.describe(found, seen, ended, track, before)
     return dataclasses.replace(found, digest=text)
+
+
+def _held(verdict: Verdict, ended: RunExit, violation: Callable[[RunExit], str]) -> Verdict:
+    """Return the verdict on a run whose numbers are in order, its conduct included."""
+    broken = violation(ended) if verdict.outcome is Outcome.OK else ""
+    return Verdict(Outcome.RULE_VIOLATION, broken, verdict.probes) if broken else verdict
 
 
 def analyze_node(
@@ -53,8 +64,12 @@ def analyze_node(
     probe_targets: Path | None,
     vocab_size: int | None = None,
     root_analysis: Path | None = None,
+    task: Path | None = None,
 ) -> Analysis:
     """Analyze ``node/run`` and write ``analysis.json`` and ``summary.md`` beside it.
+
+    With ``task``, the task's folder, a node's code is held against its start record's and the
+    track's rules, in a cumulative trial too; references are run without.
 
     A parent.json, which references lack, says what the coder did. The parent's analysis lies beside
     the node; the start record's is ``root_analysis``, without which nothing is compared with it.
@@ -63,7 +78,9 @@ def analyze_node(
     parent = schema.load(Parent, path) if path.is_file() else None
     outcome, reason = (parent.outcome, parent.reason) if parent else (None, "")
     before = _before(node, parent, root_analysis) if parent else None
-    analysis = analyze(node / "run", track, probe_targets, outcome, reason, vocab_size, before)
+    found = partial(conduct.violation, node, task, track) if task else None
+    options = outcome, reason, vocab_size, before, found
+    analysis = analyze(node / "run", track, probe_targets, *options)
     ended = schema.load(RunExit, node / "run" / "exit.json")
     files.write_text(node / "summary.md", summary(analysis, ended, track, parent))
     schema.save(node / "analysis.json", analysis)

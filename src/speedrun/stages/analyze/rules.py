@@ -2,7 +2,7 @@
 
 The rules are applied in a fixed order, so that an outcome has one meaning: nothing to run, cap,
 crash, target missed, rule violated, ok. A run that missed the target keeps that outcome whatever
-else is wrong with it.
+else is wrong with it. The rules of conduct, which need the code, come last (conduct.py).
 """
 
 from __future__ import annotations

@@ -18,13 +18,16 @@ from speedrun.stages.report.text import as_text
 
 __all__ = ["as_text", "build", "text_table"]
 
+UNTRUSTED = (
+    "Untrusted: candidates ran without a sandbox, and could reach files, network and harness."
+)
 SIMULATED = "Simulated: no script was run, every time and loss is made up."
 
 
 def build(plan: trials.Plan, sweep: Path, out: Path) -> list[Path]:
     """Write scores.csv, arms.csv, curves.csv, nodes.csv, figures/*.png and index.html to ``out``.
 
-    ``sweep`` is the folder with score/, audit/, judge/ and similarity/. Returns the paths written.
+    ``sweep`` is the folder with the stages' files, score/ and so on. Returns the paths written.
     """
     results = tables.read(plan, sweep)
     arm_rows, node_rows = tables.arms(results), tables.node_rows(results)
@@ -45,13 +48,14 @@ def text_table(plan: trials.Plan, sweep: Path) -> str:
     """Return the table that a run prints at its end, and which tasks its means leave out."""
     folder = sweep / "score" / plan.track.name
     scores = [files.read_json(folder / f"{task.task}.json") for task in plan.tasks]
-    table = as_text([row for score in scores for row in score["trials"]])
-    return "\n".join([table, *_footer(plan, scores)])
+    rows = [row for score in scores for row in score["trials"]]
+    return "\n".join([as_text(rows), *_flags(plan, rows), *_footer(plan, scores)])
 
 
 def _footer(plan: trials.Plan, scores: list[dict[str, Any]]) -> list[str]:
     """Return a line a task that does not count: not measurable here, or not run at all."""
     warning = [SIMULATED] if _simulated(plan) else []
+    warning += [UNTRUSTED] if _hardware(plan, "sandbox") == "none" else []
     lines = [
         f"left out of means: {score['task']}: {score['measurable']['reason']}"
         for score in scores
@@ -61,7 +65,26 @@ def _footer(plan: trials.Plan, scores: list[dict[str, Any]]) -> list[str]:
 
 
 def _simulated(plan: trials.Plan) -> bool:
-    return bool(plan.config.get("hardware", {}).get("trainer") == "simulated")
+    return bool(_hardware(plan, "trainer") == "simulated")
+
+
+def _hardware(plan: trials.Plan, key: str) -> Any:
+    return plan.config.get("hardware", {}).get(key)
+
+
+def _flags(plan: trials.Plan, rows: list[dict[str, Any]]) -> list[str]:
+    """Return a line a winner that waits for a person, with the flags, and how to look at them."""
+    waiting = [row for row in rows if row["n_flags"]]
+    if not waiting:
+        return []
+    first = waiting[0]
+    trial = next(one for one in plan.trials_of(first["task"]) if one.label == first["trial"])
+    words = f"--track {plan.track.name} --task {first['task']}"
+    solution = f"{trial.folder}/node_{first['winner']}/solution"
+    return [
+        *(f"open: {row['task']} {row['trial']}: {row['flags']}" for row in waiting),
+        f"decide (docs/report.md), e.g. speedrun review {words} --solution {solution}",
+    ]
 
 
 def _draw(
@@ -90,8 +113,9 @@ def _page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": text.short, "words": _words, "probability": _probability}
-    environment.filters["mean"] = _mean
+    environment.filters |= {"mean": _mean, "signed": text.signed}
     kinds, counts = tables.failures(node_rows)
+    broken, by_rule = tables.violations(node_rows)
     return environment.from_string(template).render(
         plan=results.plan,
         rows=results.rows,
@@ -99,6 +123,9 @@ def _page(
         nodes=node_rows,
         outcomes=kinds,
         counts=counts,
+        broken=broken,
+        by_rule=by_rule,
+        untrusted=UNTRUSTED,
         mixed=text.is_mixed(results.rows),
         cumulative=text.is_cumulative(results.rows),
         own_start=text.own_start,
@@ -113,11 +140,18 @@ def _page(
 
 def _task(results: Results, task: trials.TaskPlan) -> dict[str, Any]:
     """Return one task's part of the page, trials joined with their audit and judgement."""
-    stages = [results.audit, results.judge, results.similarity]
-    named = [{e["trial"]: e for e in stage[task.task]["trials"]} for stage in stages]
+    stages = {
+        "audit": results.audit,
+        "judge": results.judge,
+        "similar": results.similarity,
+        "review": results.review,
+    }
+    named = {
+        name: {entry["trial"]: entry for entry in stage[task.task]["trials"]}
+        for name, stage in stages.items()
+    }
     joined = [
-        {"row": row, "audit": a[row["trial"]], "judge": j[row["trial"]], "similar": s[row["trial"]]}
-        for a, j, s in [named]
+        {"row": row} | {name: entries[row["trial"]] for name, entries in named.items()}
         for row in results.score[task.task]["trials"]
     ]
     return {

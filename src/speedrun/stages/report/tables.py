@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ Row = dict[str, Any]
 ARM_COLUMNS = (
     "arm", "task", "n_tasks", "n_trials", "n_winners", "n_confirmed", "fsr", "fsr_audited",
     "fsr_low", "fsr_high", "confidence", "interval", "fsr_audited_iqm", "n_left_out", "measurable",
-    "n_not_attempted", "fsr_own_start",
+    "n_not_attempted", "fsr_own_start", "winners_curse", "n_review",
 )  # fmt: skip
 CURVE_COLUMNS = (
     "task", "kind", "name", "node", "step", "steps", "time_s", "wall_s", "train_time_ms", "val_loss"
@@ -31,6 +32,8 @@ NODE_COLUMNS = (
     "time_s", "val_loss", "device_seconds", "lines_added", "lines_removed", "sandbox", "reason",
 )  # fmt: skip
 ALL_TASKS = "all"
+OTHER_RULE = "clock or probes"
+_RULE = re.compile(r"(?:^|; )rule (\w+): ")  # as the analysis says it, several in a reason
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Results:
     audit: dict[str, Any]
     judge: dict[str, Any]
     similarity: dict[str, Any]
+    review: dict[str, Any]
     nodes: dict[str, list[trials.Node]]  # by task/trial label
 
     @property
@@ -67,7 +71,7 @@ def read(plan: trials.Plan, sweep: Path) -> Results:
             task.task: files.read_json(sweep / stage / plan.track.name / f"{task.task}.json")
             for task in plan.tasks
         }
-        for stage in ("score", "audit", "judge", "similarity")
+        for stage in ("score", "audit", "judge", "similarity", "review")
     }
     nodes = {f"{trial.task}/{trial.label}": trials.nodes(trial) for trial in plan.trials}
     return Results(plan, nodes=nodes, **stages)
@@ -120,10 +124,12 @@ def _arm_row(results: Results, arm: str, scope: str, whole: list[Row]) -> Row:
         "n_trials": len(rows),
         "n_winners": sum(row["winner"] is not None for row in rows),
         "n_confirmed": sum(row["verdict"] == "confirmed" for row in rows),
+        "n_review": sum(row["verdict"] == "review" for row in rows),
         "n_not_attempted": sum(row["outcome"] == Outcome.NOT_ATTEMPTED for row in rows),
         "fsr": _mean(_by_task(rows, "fsr")),
         "fsr_own_start": _mean(_by_task(rows, "fsr_own_start")),
         "fsr_audited": _mean(audited),
+        "winners_curse": _mean(_by_task(rows, "winners_curse")),
         "fsr_low": interval.low if interval else None,
         "fsr_high": interval.high if interval else None,
         "confidence": interval.confidence if interval else None,
@@ -259,6 +265,22 @@ def _node_row(trial: trials.TrialPlan, node: trials.Node, best: trials.Node | No
         "sandbox": run.sandbox if run.ran else "",
         "reason": node.analysis.reason,
     }
+
+
+def violations(nodes: Sequence[Row]) -> tuple[list[str], list[Row]]:
+    """Return the rules that nodes broke, and one row an arm counting its nodes by rule.
+
+    What no rule of the code names is called after what was checked: the clock or the probes.
+    """
+    broken = [row for row in nodes if row["outcome"] == Outcome.RULE_VIOLATION]
+    named = [(row["arm"], set(_RULE.findall(row["reason"])) or {OTHER_RULE}) for row in broken]
+    kinds = sorted({kind for _, found in named for kind in found})
+    arms = dict.fromkeys(arm for arm, _ in named)
+    return kinds, [
+        {"arm": arm}
+        | {kind: sum(kind in found for a, found in named if a == arm) for kind in kinds}
+        for arm in arms
+    ]
 
 
 def failures(nodes: Sequence[Row]) -> tuple[list[str], list[Row]]:

@@ -12,14 +12,16 @@ REPRODUCE, CUMULATIVE = "reproduce", "cumulative"
 
 def as_text(rows: Sequence[Row]) -> str:
     """Return the table that a run prints at its end, one line a trial."""
-    header = ["task", "arm", "hints", "seed", "outcome", "FSR", "audited", "interval", "verdict"]
-    header += ["similarity", "judge"]
+    header = ["task", "arm", "hints", "seed", "outcome", "FSR", "audited", "interval", "curse"]
+    header += ["verdict", *(["flags"] if has_flags(rows) else []), "similarity", "judge"]
     header += ["mode"] if is_mixed(rows) else []
     header += ["own start"] if is_cumulative(rows) else []
     body = [
         [
             row["task"], row["arm"], row["hints"], str(row["seed"]), row["outcome"],
-            short(row["fsr"]), short(row["fsr_audited"]), _span(row), _verdict(row),
+            short(row["fsr"]), short(row["fsr_audited"]), _span(row),
+            signed(row["winners_curse"]), _verdict(row),
+            *([str(row["n_flags"])] if has_flags(rows) else []),
             short(row["similarity"]), short(row["judge"]),
             *([row["mode"]] if is_mixed(rows) else []),
             *([short(row["fsr_own_start"])] if is_cumulative(rows) else []),
@@ -29,6 +31,16 @@ def as_text(rows: Sequence[Row]) -> str:
     widths = [max(len(line[i]) for line in [header, *body]) for i in range(len(header))]
     lines = ["  ".join(map(str.ljust, line, widths)).rstrip() for line in [header, *body]]
     return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
+
+
+def has_flags(rows: Sequence[Row]) -> bool:
+    """Say whether a flag of any winner waits for a person."""
+    return any(row["n_flags"] for row in rows)
+
+
+def signed(value: float | None) -> str:
+    """Return a difference with its sign."""
+    return UNKNOWN if value is None else f"{round(value, 2) + 0.0:+.2f}"
 
 
 def is_mixed(rows: Sequence[Row]) -> bool:

@@ -1,10 +1,11 @@
-"""score: one row a trial, from the analyses, the references and the audit, similarity and judge.
+"""score: one row a trial, from the analyses, the references, the review, the audit and the rest.
 
 Search-time FSR uses the winner's single run during the search against the mean of the references'
 runs, so it carries the winner's curse and the machine's drift; audited FSR comes from interleaved
-re-timings. A trial without a winner scores 0 in both. A winner whose audit failed scores an
-audited 0 without an interval; one that is not confirmed keeps its measured value beside the
-verdict. Neither is clipped: a winner slower than the start is below 0.
+re-timings. What the first is above the second is ``winners_curse``, of winners whose audit did not
+fail. A trial without a winner scores 0 in both. A winner whose audit failed scores an audited 0
+without an interval; one that is not confirmed, or waits for a person's review, keeps its measured
+value beside the verdict. Neither is clipped: a winner slower than the start is below 0.
 
 In cumulative mode ``fsr`` still is against the human's start, so that it compares with all other
 arms; ``fsr_own_start`` puts the time of the trial's own start in its place. That is the search run
@@ -17,13 +18,13 @@ hardware where one holds the task, else by this sweep's own runs of the two reco
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from speedrun import files, measurable, schema, stats, trials, versions
 from speedrun.schema import Outcome
+from speedrun.stages.score.spent import costs
 
 # how far a failed node got, farthest first: a trial without winner is named by its best attempt
 PROGRESS = (
@@ -36,9 +37,7 @@ PROGRESS = (
     Outcome.REFUSED,
     Outcome.NOT_ATTEMPTED,
 )
-# of a node: what the coder cost, its draft among it, and the summary of the run
-CALLS = ("calls.jsonl", "digest_model.calls.jsonl")
-PREFLIGHT = "draft/preflight.json"
+FLAGS_SHOWN = 5  # in a row; the review's file has all
 CUMULATIVE = "cumulative"  # the mode of trials that start from their own best solution
 
 
@@ -48,15 +47,16 @@ def score_task(
     audit: Path,
     similarity: Path,
     judge: Path,
+    review: Path,
     out: Path,
     frozen: Path | None = None,
 ) -> dict[str, Any]:
-    """Score all trials of a task from the three stages' files and write ``out``.
+    """Score all trials of a task from the four stages' files and write ``out``.
 
     ``frozen`` is the hardware's list of measurable tasks, where there is one.
     """
     task = plan.task(task_name)
-    sources = [_by_trial(path) for path in (audit, similarity, judge)]
+    sources = [_by_trial(path) for path in (audit, similarity, judge, review)]
     times = {name: reference_times(plan, name) for name in (task.start, task.target)}
     t_start, t_target = (stats.summarise(times[name]).mean for name in (task.start, task.target))
     rows = [
@@ -134,10 +134,12 @@ def score_trial(
     audit: dict[str, Any],
     similarity: dict[str, Any],
     judge: dict[str, Any],
+    review: dict[str, Any],
 ) -> dict[str, Any]:
     """Return the row of one trial: SCORE_COLUMNS, ``trial`` and ``winner``; times in seconds."""
     nodes = trials.nodes(trial)
     winner = trials.winner(nodes)
+    fsr, audited = search_fsr(winner, t_start, t_target), _audited(audit)
     return {
         "trial": trial.label,
         "task": trial.task,
@@ -151,9 +153,12 @@ def score_trial(
         "nodes": len(nodes),
         "winner": winner.number if winner else None,
         "outcome": str(trial_outcome(nodes, winner)),
-        "fsr": search_fsr(winner, t_start, t_target),
+        "fsr": fsr,
         **own_start_fsr(trial, nodes, t_start, t_target),
-        **_audited(audit),
+        **audited,
+        "winners_curse": _curse(fsr, audited),
+        "n_flags": len(review["held"]),
+        "flags": _flags(review),
         "similarity": similarity["recovered_l2"],
         "judge": judge["score"],
         **costs(nodes),
@@ -225,54 +230,24 @@ def _audited(audit: dict[str, Any]) -> dict[str, Any]:
             fsr_audited=interval["estimate"], fsr_low=interval["low"], fsr_high=interval["high"]
         )
     equivalence = {
-        key: audit.get(key) if verdict in ("confirmed", "not_confirmed") else None
+        key: audit.get(key) if verdict not in (None, "failed") else None
         for key in ("equivalent_to_1", "equivalent_to_0")
     }
     return {**row, "verdict": verdict, **equivalence}
 
 
-def costs(nodes: Sequence[trials.Node]) -> dict[str, Any]:
-    """Return the sums of tokens, dollars and device seconds; None if any part is unknown."""
-    paths = [node.folder / name for node in nodes for name in CALLS]
-    calls = [call for path in paths for call in read_calls(path)]
-    tokens = [part for call in calls for part in (call.tokens_in, call.tokens_out)]
-    return {
-        "tokens": _sum(tokens),
-        "cost_usd": _sum([call.cost_usd for call in calls]),
-        "device_seconds": _sum([part for node in nodes for part in _device_seconds(node)]),
-    }
+def _curse(fsr: float | None, audited: dict[str, Any]) -> float | None:
+    """Return by how much the search flattered the winner, None unless it was timed again."""
+    again = audited["fsr_audited"]
+    known = fsr is not None and again is not None
+    return fsr - again if known and audited["verdict"] not in (None, "failed") else None
 
 
-def _sum(values: Sequence[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return sum(known) if len(known) == len(values) else None
-
-
-def _device_seconds(node: trials.Node) -> list[float | None]:
-    """Return what a node's run cost, 0 when there was nothing to run, and its preflight's."""
-    checked = node.folder / PREFLIGHT
-    tried = files.read_json(checked)["device_seconds"] if checked.is_file() else 0.0
-    if node.analysis.device_seconds is None:
-        run = schema.load(schema.RunExit, node.folder / "run" / "exit.json")
-        return [tried, None if run.ran else 0.0]
-    return [tried, node.analysis.device_seconds]
-
-
-def read_calls(path: Path) -> list[schema.Call]:
-    """Read calls.jsonl; a coder without a model has none."""
-    if not path.is_file():
-        return []
-    lines = path.read_text(encoding="utf-8").splitlines()
-    return [_call(path, number, line) for number, line in enumerate(lines, 1) if line.strip()]
-
-
-def _call(path: Path, number: int, line: str) -> schema.Call:
-    try:
-        return schema.from_dict(schema.Call, json.loads(line))
-    except (json.JSONDecodeError, files.SpeedrunError) as error:
-        raise files.SpeedrunError(
-            f"{path} line {number}: {error}: delete the node and run again"
-        ) from error
+def _flags(review: dict[str, Any]) -> str:
+    """Return the flags that wait for a person, the first few in words."""
+    held = review["held"]
+    more = [f"and {len(held) - FLAGS_SHOWN} more"] if len(held) > FLAGS_SHOWN else []
+    return "; ".join([*held[:FLAGS_SHOWN], *more])
 
 
 def _reason(

@@ -1,0 +1,72 @@
+"""How a duel's code is held to the rules: what is new in B, and what its runs were seen to do."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from speedrun import rules, schema
+from speedrun.interleave import Run
+
+if TYPE_CHECKING:
+    from speedrun.stages.duel import Side
+    from speedrun.stages.review.decisions import Decision
+
+
+def decisions_path(repository: Path, track: str, side: Side) -> Path:
+    """Return where people's decisions on the flags of one side's code lie."""
+    from speedrun.stages.review import decisions
+
+    return decisions.path(repository / "reviews" / track, side.solution)
+
+
+def findings(a: Side, b: Side, track: schema.TrackSpec, decided: Path) -> list[dict[str, Any]]:
+    """Return what is new in B against A and breaks a rule, or may, with what people decided of it.
+
+    Of a record of the track it is known: people accepted it.
+    """
+    from speedrun.stages.review import decisions
+
+    enabled, loss = track.rules, track.target_loss
+    found = rules.check(b.solution, a.solution, track.entry, enabled, target_loss=loss)
+    if b.trusted:
+        word = decisions.ACCEPTED, "the track", "a record of it"
+        made = [decisions.Decision(one.rule, one.key, *word) for one in found]
+    else:
+        made = decisions.read(decided)
+    return [_stated(one, track, made) for one in found]
+
+
+def _stated(
+    finding: rules.Finding, track: schema.TrackSpec, made: Sequence[Decision]
+) -> dict[str, Any]:
+    """Return a finding with its state, as `speedrun review` has it; the last decision counts."""
+    mine = [one for one in made if (one.rule, one.key) == (finding.rule, finding.key)]
+    covered = track.probe_contexts > 0 and rules.RULES[finding.rule].probed
+    found = {**dataclasses.asdict(finding), "state": "covered" if covered else "open"}
+    if not mine or finding.severity != rules.REVIEW:
+        return {**found, "by": "", "why": ""}
+    return {**found, "state": mine[-1].decision, "by": mine[-1].by, "why": mine[-1].why}
+
+
+@dataclasses.dataclass(frozen=True)
+class Watched:
+    """A bench whose runs are also held to what the harness saw of their files."""
+
+    bench: Run
+    track: schema.TrackSpec
+
+    def run(
+        self, solution: Path, entry: str, out: Path, seed: int, cpu: int | None
+    ) -> tuple[schema.RunExit, schema.Analysis]:
+        """Train and analyse once, as the bench does."""
+        from speedrun.stages.analyze import conduct
+
+        ended, found = self.bench(solution, entry, out, seed, cpu)
+        said = conduct.observed(self.track, ended)
+        if said and found.outcome in (schema.Outcome.OK, schema.Outcome.MISSED_TARGET):
+            broken, reason = schema.Outcome.RULE_VIOLATION, "; ".join(said)
+            return ended, dataclasses.replace(found, outcome=broken, reason=reason)
+        return ended, found

@@ -1,0 +1,159 @@
+"""A harness that is killed, a sandbox that breaks: nothing is left, nothing runs without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from running import SOURCE
+from speedrun import files, schema
+from speedrun.files import SpeedrunError
+from speedrun.runner import clock, sandbox
+from speedrun.schema import RunExit
+from train_bench import LINE, SPEC, Bench
+
+HARNESS = """
+import json, sys
+from pathlib import Path
+from speedrun import schema
+from speedrun.stages import train
+here, spec = Path(sys.argv[1]), schema.from_dict(schema.TrainSpec, json.loads(sys.argv[2]))
+train.train(here / "solution", "train.py", here / "public", here / "contexts.npy", here / "run",
+            spec, 1)
+"""
+DAEMON = f"""
+import os, time
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        while True: open('alive', 'a').write('.'); time.sleep(0.01)
+    os._exit(0)
+os.wait()
+print({LINE!r}, flush=True)
+time.sleep(WAIT)
+"""
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path)
+
+
+def start(bench: Bench, kind: str) -> subprocess.Popen[bytes]:
+    spec = json.dumps({**schema.to_dict(SPEC), "sandbox": kind})
+    return subprocess.Popen(
+        [sys.executable, "-c", HARNESS, str(bench.folder), spec],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)}, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def places(bench: Bench) -> list[Path]:
+    prefix = f"speedrun-{files.digest_text(str(bench.out.resolve()))[:16]}-"
+    return list(Path(tempfile.gettempdir()).glob(f"{prefix}*"))
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> bool:
+    deadline_s = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def gone(pid: int) -> bool:
+    found = clock.read_process(pid)
+    return found is None or found.ended
+
+
+def alive_files(bench: Bench) -> list[Path]:
+    return [path for place in places(bench) for path in place.glob("work/alive")]
+
+
+@pytest.mark.parametrize("when", ["running", "starting"])
+def test_a_killed_harness_leaves_no_orphan_and_the_next_run_goes_on(
+    bench: Bench, when: str
+) -> None:
+    (bench.solution / "train.py").write_text(DAEMON.replace("WAIT", "60"))
+    harness = start(bench, "bubblewrap")
+    ready = alive_files if when == "running" else places
+    assert wait_for(lambda: ready(bench))
+    tree = [process.pid for process in clock.TreeClock(harness.pid).sample().processes]
+    harness.kill()
+    harness.wait()
+    assert wait_for(lambda: all(gone(pid) for pid in tree))
+    sizes = [path.stat().st_size for path in alive_files(bench)]
+    time.sleep(0.2)  # the daemon, which nobody had seen yet, would write meanwhile
+    assert [path.stat().st_size for path in alive_files(bench)] == sizes
+    assert not (bench.out / "exit.json").exists()
+    assert len(places(bench)) == 1  # a SIGKILL leaves no time to tidy up
+    ended = bench.train(DAEMON.replace("WAIT", "0"))
+    assert (ended.reason, ended.exit_code, bench.lines()[-1]) == ("exited", 0, LINE)
+    assert places(bench) == []
+
+
+def test_a_harness_told_to_end_takes_everything_along(bench: Bench) -> None:
+    (bench.solution / "train.py").write_text(DAEMON.replace("WAIT", "60"))
+    harness = start(bench, "bubblewrap")
+    assert wait_for(lambda: alive_files(bench))
+    tree = [process.pid for process in clock.TreeClock(harness.pid).sample().processes]
+    harness.terminate()
+    harness.wait()
+    assert wait_for(lambda: all(gone(pid) for pid in tree))
+
+
+BROKEN = "#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nexit 1\n"
+
+
+@pytest.mark.parametrize("how", ["fails", "is gone", "is not executable", "is another program"])
+def test_a_sandbox_that_breaks_between_plan_and_run_runs_nothing(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """Proven to start when it was looked for, broken when it was used: never a run without."""
+    bwrap = bench.folder / "bwrap"
+    if how != "is gone":
+        bwrap.write_text({"is another program": "#!/bin/sh\nexit 0\n"}.get(how, BROKEN))
+        bwrap.chmod(0o644 if how == "is not executable" else 0o755)
+    monkeypatch.setattr(sandbox, "find_bwrap", lambda: str(bwrap))
+    monkeypatch.setattr(sandbox, "no_namespaces_inside", lambda bwrap: ["--disable-userns"])
+    marker = bench.folder / "ran"
+    with pytest.raises(SpeedrunError, match=r"before the run|cannot start"):
+        bench.train(f"open({str(marker)!r}, 'w')")
+    assert not marker.exists()
+    assert not (bench.out / "exit.json").exists()
+    assert places(bench) == []
+
+
+def test_a_mount_that_fails_is_our_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a shard vanishes, or its file system, after it was checked."""
+    really = sandbox.wrap
+
+    def wrap(*given: object) -> list[str]:
+        words = really(*given)  # type: ignore[arg-type]
+        return [*words, "--ro-bind", "/no/such/shard", "/mnt"]
+
+    monkeypatch.setattr(sandbox, "wrap", wrap)
+    with pytest.raises(SpeedrunError, match=r"before the run: bwrap: .*/no/such/shard"):
+        bench.train("print('x')")
+
+
+def test_only_the_explicit_word_runs_code_without_a_sandbox(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find() -> str:
+        raise SpeedrunError("bubblewrap is missing")
+
+    monkeypatch.setattr(sandbox, "find_bwrap", find)
+    for kind in ("bubblewrap", "", "None", "off"):
+        with pytest.raises(SpeedrunError, match="bubblewrap"):
+            bench.train("print('x')", sandbox=kind)
+    ended = bench.train("print('x')", sandbox="none")
+    assert schema.load(RunExit, bench.out / "exit.json").sandbox == ended.sandbox == "none"
