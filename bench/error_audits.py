@@ -33,21 +33,27 @@ def conclude(timings: Sequence[Timing], winner: str, target_loss: float) -> str:
     runs = [timing for timing in timings if timing.member == winner]
     start = [timing for timing in timings if timing.member == verdict.START]
     probes = verdict.probe_rule(runs, timings)
-    faster = _faster(runs, start)
+    records = [
+        [one.val_loss for one in timings if one.member == name and one.val_loss is not None]
+        for name in (verdict.START, verdict.TARGET)
+    ]
+    late = verdict.late_rule(runs, timings)
     measured = {
-        "loss": verdict.loss_rule(runs, target_loss, probes["correction"]),
+        "loss": verdict.loss_rule(runs, target_loss, probes["correction"], records),
         "probes": probes,
-        "late": verdict.late_rule(runs, timings),
-        "faster_than_start": schema.to_dict(faster) if faster else None,
+        "late": late,
+        "faster_than_start": _faster(verdict.charged(runs, late), start),
     }
     return verdict.judge(runs, measured, LOSS_P_MAX)[0]
 
 
-def _faster(runs: Sequence[Timing], start: Sequence[Timing]) -> stats.RatioTest | None:
+def _faster(runs: Sequence[Timing], start: Sequence[Timing]) -> dict[str, Any] | None:
     clock = {one.round: one.time_s for one in start}
     pairs = [(run.time_s, clock[run.round]) for run in runs]
     whole = [(b, a) for b, a in pairs if a is not None and b is not None]
-    return stats.ratio_below([b for b, _ in whole], [a for _, a in whole]) if whole else None
+    if not whole:
+        return None
+    return schema.to_dict(stats.ratio_below([b for b, _ in whole], [a for _, a in whole]))
 
 
 def counted(words: Iterable[str]) -> dict[str, float]:

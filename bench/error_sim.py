@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ from speedrun import schema, stats, trials
 from speedrun.interleave import Timing
 from speedrun.stages.audit import speed
 from speedrun.stages.audit.block import REUSED, Record
-from speedrun.verdict import START
+from speedrun.verdict import START, TARGET
 
 WINNER = "winner"
 TAIL_DF = 3  # of the heavy-tailed noise: Student's t, scaled to the same standard deviation
@@ -155,7 +156,7 @@ def faster_share(
 def reused(
     generator: np.random.Generator,
     part: Part,
-    counts: tuple[int, int],
+    counts: tuple[int, int, int],
     chain: float,
     saved: float,
     moved: float,
@@ -164,33 +165,45 @@ def reused(
 ) -> tuple[float, float, float]:
     """Return the shares called faster and passing the drift rule, and of FSR intervals that hold.
 
-    ``counts``: runs of each reference and of the winner; ``chain``: the target's time over the
-    start's; ``moved``: by which share the whole machine has become faster since the references.
+    ``counts``: runs of each reference, of the winner and of the start beside it; ``chain``: the
+    target's time over the start's; ``moved``: by which share the whole machine has become faster
+    since the references.
     """
     spread, truth = math.hypot(part.shared_sd, part.own_sd), saved / (1 - chain)
+    settings = trials.AuditPlan(references=REUSED, drift_rounds=counts[2])
     hits = held = passed = 0
     for _ in range(repeats):
-        start, target = (
-            (mean * np.exp(generator.normal(0.0, spread, counts[0]))).tolist()
-            for mean in (1.0, chain)
-        )
-        noise = np.exp(generator.normal(0.0, spread, counts[1]))
-        winner = ((1 - saved) * (1 - moved) * noise).tolist()
-        p = stats.ratio_of_independent(winner, start).p
-        hits += p is not None and p < p_max
-        passed += _drift_passes(start, (1 - moved) * math.exp(generator.normal(0.0, spread)))
-        found = stats.fsr_of_independent(start, winner, target)
-        bounds = (None, None) if found is None else (found.low, found.high)
-        held += bounds[0] is None or bounds[1] is None or bounds[0] <= truth <= bounds[1]
+        known = {
+            name: Record(_alone(generator, mean, spread, counts[0]), [], [])
+            for name, mean in ((START, 1.0), (TARGET, chain))
+        }
+        means = ((WINNER, (1 - saved) * (1 - moved), counts[1]), (START, 1 - moved, counts[2]))
+        timings = [
+            timing(i, name, time_s=time_s)
+            for name, mean, count in means
+            for i, time_s in enumerate(_alone(generator, mean, spread, count))
+        ]
+        runs = [one for one in timings if one.member == WINNER]
+        found = speed.measured(settings, runs, timings, known)
+        hits += _below(found["faster_than_start"], p_max)
+        passed += bool((speed.drift(settings, timings, known) or {})["ok"])
+        held += _holds(found["fsr"], truth)
     return hits / repeats, passed / repeats, held / repeats
 
 
-def _drift_passes(start: list[float], again: float) -> bool:
-    """Return what the audit says of one run of the start beside its reference runs."""
-    run = timing(0, START, time_s=again)
-    settings = trials.AuditPlan(references=REUSED, drift_rounds=1)
-    found = speed.drift(settings, [run], {START: Record(start, [], [])})
-    return found is not None and bool(found["ok"])
+def _alone(generator: np.random.Generator, mean: float, spread: float, count: int) -> list[float]:
+    return (mean * np.exp(generator.normal(0.0, spread, count))).tolist()
+
+
+def _below(test: dict[str, Any] | None, p_max: float) -> bool:
+    return test is not None and test["p"] is not None and test["p"] < p_max
+
+
+def _holds(interval: dict[str, Any] | None, truth: float) -> bool:
+    """Return whether an interval holds the truth; one without bounds claims nothing, and holds."""
+    if interval is None or interval["low"] is None or interval["high"] is None:
+        return True
+    return bool(interval["low"] <= truth <= interval["high"])
 
 
 def fsr_coverage(

@@ -151,7 +151,7 @@ def test_cheap_probes_leave_no_room_for_half_a_second() -> None:
         runs = [timing(0, name, 3.4, 0.0, s) for name, s in (("a", mine), ("start", records))]
         return not verdict.late_rule(runs[:1], runs)["ok"]
 
-    assert late(0.6, 0.03) and not late(0.5, 0.03)
+    assert late(0.6, 0.03) and not late(0.031, 0.03)
     assert late(3.4, 2.5) and not late(3.2, 2.5)
 
 

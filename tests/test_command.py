@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -214,16 +213,11 @@ HIDDEN_MEMORY = (
         (f"python -c '{HIDDEN_MEMORY}'", "disk_flood"),
     ],
 )
-def test_caps_stop_an_agent(agents: Agents, script: str, why: str) -> None:
+def test_caps_stop_an_agent(agents: Agents, places: Path, script: str, why: str) -> None:
     proposal = agents.shell(f"{APPEND}; {script}", output_mb=1)
     assert (proposal.outcome, proposal.files) == (Outcome.CANDIDATE_ERROR, None)
     assert proposal.reason == f"the agent was stopped: {why}"
-    name = f"{agents.place.resolve()} {agents.request.trial} {agents.request.node}"
-    assert not list(Path(tempfile.gettempdir()).glob(f"{_prefix(name)}*"))
-
-
-def _prefix(name: str) -> str:
-    return f"speedrun-{files.digest_text(name)[:16]}-"
+    assert list(places.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -316,11 +310,11 @@ def test_each_node_starts_afresh(agents: Agents) -> None:
         assert "left" not in agents.printed
 
 
-def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
-    stale = Path(tempfile.mkdtemp(prefix=_prefix(str(tmp_path))))
-    with fresh(str(tmp_path), {}, "") as root:
-        assert not stale.exists() and root.exists()
-    assert not root.exists()
+def test_what_a_killed_run_left_is_removed(places: Path) -> None:
+    (places / f"{disk.PREFIX}left").mkdir()
+    with fresh({}, "") as root:
+        assert list(places.iterdir()) == [root]
+    assert list(places.iterdir()) == []
 
 
 def test_a_spent_budget_stops_the_agent_and_leaves_the_node_unfinished(
@@ -443,11 +437,12 @@ run_agent(request, Path(sys.argv[2]), "bash", "-c", f"sleep 30 # {sys.argv[3]}")
 
 
 @pytest.mark.slow
-def test_an_agent_dies_with_a_killed_harness(tmp_path: Path, repository: Path) -> None:
+def test_an_agent_dies_with_a_killed_harness(
+    tmp_path: Path, repository: Path, places: Path
+) -> None:
     mark = f"orphan-{os.getpid()}-{time.monotonic_ns()}"
     words = [sys.executable, "-c", KILLED, str(tmp_path), str(repository), mark]
-    scratch = Path(tempfile.mkdtemp())  # pytest's own paths are too long for a socket
-    found = {"PYTHONPATH": str(Path(__file__).parent), "TMPDIR": str(scratch)}
+    found = {"PYTHONPATH": str(Path(__file__).parent)}
     harness = subprocess.Popen(words, env={**os.environ, **found})
     while sum(_runs(pid, mark) for pid in _processes()) < 4:  # both bubblewraps, relay and agent
         assert harness.poll() is None
@@ -456,9 +451,6 @@ def test_an_agent_dies_with_a_killed_harness(tmp_path: Path, repository: Path) -
     harness.wait()
     while any(_runs(pid, mark) for pid in _processes()):  # the test's own limit ends it
         time.sleep(0.02)
-    for left in scratch.iterdir():
-        disk.remove(left)
-    scratch.rmdir()
 
 
 def test_without_bubblewrap_nothing_is_run(

@@ -12,7 +12,7 @@ from speedrun.files import SpeedrunError
 from speedrun.rules import RULES
 
 ROOT = Path(__file__).parents[1]
-POLICY = ("references", "drift_rounds", "noise_runs", "holdout_runs")
+POLICY = ("rounds", "references", "drift_rounds", "noise_runs", "holdout_runs")
 
 
 def audit(name: str, *overrides: str) -> dict[str, object]:
@@ -23,9 +23,12 @@ def audit(name: str, *overrides: str) -> dict[str, object]:
 def test_a_tracks_policy_fills_what_a_sweep_leaves_open() -> None:
     for name in ("quickstart", "nano"):
         assert audit(name)["references"] == "interleaved"
+    assert audit("quickstart")["rounds"] == 16  # the sweep's own
+    assert audit("quickstart", "audit.rounds=null")["rounds"] == 6
+    assert audit("paper_main")["rounds"] == 10
     found = audit("nanogpt")
-    assert found["references"] == "reused"
-    assert all(int(str(found[key])) >= 1 for key in POLICY[1:])
+    assert (found["references"], found["rounds"], found["drift_rounds"]) == ("reused", 10, 3)
+    assert all(int(str(found[key])) >= 1 for key in POLICY if key != "references")
 
 
 def test_a_sweeps_own_values_win() -> None:
@@ -58,12 +61,13 @@ def test_every_rule_of_a_track_is_one(track: str) -> None:
         ("audit.noise_runs=-1", "audit.noise_runs must be a whole number of at least 0, got -1"),
         ("audit.drift_rounds=x", "audit.drift_rounds must be a whole number"),
         ("audit.holdout_runs=1.5", "audit.holdout_runs must be a whole number"),
+        ("audit.rounds=0", "audit.rounds must be a whole number of at least 1, got 0"),
         ("audit.reviewer=o3_min", "unknown model 'o3_min'; nearest is 'o3_mini'"),
         ("audit.reviewer=7", "unknown model '7'"),
         ("audit.reviewer=openai_compatible", "has no value for"),
         ("track.rules=[filse]", "unknown key 'filse' in track.rules; nearest is 'files'"),
         ("track.audit_policy.noise_runs=-2", "audit.noise_runs must be a whole number"),
-        ("+track.audit_policy.rounds=2", "unknown key 'rounds' in track.audit_policy"),
+        ("+track.audit_policy.lanes=2", "unknown key 'lanes' in track.audit_policy"),
     ],
 )
 def test_a_bad_value_is_one_line(override: str, message: str) -> None:

@@ -144,14 +144,17 @@ def test_apptainer_is_needed_where_the_profile_says_so(
     assert (found.state, "cannot start i.sif here (broken)" in found.said) == (MISSING, True)
 
 
-def test_it_runs_on_a_bare_python(repository: Path) -> None:
+def test_it_runs_on_a_bare_python(repository: Path, tmp_path: Path) -> None:
+    (tmp_path / "torch.py").write_text("raise ImportError('none here')")  # the real one takes 5 s
     answer = subprocess.run(
         [sys.executable, "-S", "-E", "-m", "speedrun", "doctor", "--config",
          str(repository / "config")],
-        capture_output=True, text=True, check=False, cwd=SOURCE, env={"PATH": "/usr/bin:/bin"},
+        capture_output=True, text=True, check=False, cwd=SOURCE,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert answer.returncode == 1
     assert "missing  packages    snakemake" in answer.stdout
+    assert "missing  torch       ImportError: none here" in answer.stdout
     assert answer.stderr.startswith("speedrun doctor: with profile cpu nothing can be run here")
 
 

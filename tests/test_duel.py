@@ -19,7 +19,7 @@ from speedrun.interleave import Timing
 from speedrun.schema import Outcome
 from speedrun.stages import duel
 from speedrun.stages.duel import power
-from speedrun.stages.duel.conclusion import EXIT_CODES, Settings
+from speedrun.stages.duel.conclusion import EXIT_CODES, Settings, conclude
 
 TRACK = sweep_files.TRACK  # target 3.5, probes
 FACTS = {
@@ -163,12 +163,35 @@ def test_longer_off_the_printed_clock_is_invalid() -> None:
         for one in block(0.8)
     ]
     assert verdict(plain, track=track)[0] == "faster"
-    late = dataclasses.replace(spent, before_s=100.0)
-    longer = [
-        dataclasses.replace(one, untimed=late if one.member == duel.B else spent) for one in plain
-    ]
-    word, sentence = verdict(longer, track=track)
+    late = dataclasses.replace(spent, after_s=100.0)
+    word, sentence = verdict(_off_clock(plain, late), track=track)
     assert word == "invalid" and "B in round 1: 100.00 s outside the printed" in sentence
+
+
+def _off_clock(timings: list[Timing], spent: untimed.Untimed) -> list[Timing]:
+    """Return the timings with what B spends off the clock."""
+    return [
+        dataclasses.replace(one, untimed=spent) if one.member == duel.B else one for one in timings
+    ]
+
+
+@pytest.mark.parametrize(
+    ("decision", "word"), [("", "review"), ("accepted", "faster"), ("rejected", "invalid")]
+)
+def test_a_long_start_of_b_waits_for_a_person(decision: str, word: str) -> None:
+    spent = untimed.Untimed("a", 10.0, 1.0, 5.0, 1.0, 5, 0.0, 0.9)
+    track = dataclasses.replace(TRACK, clock="train_time", probe_contexts=0)
+    both = [
+        dataclasses.replace(one, untimed=spent, probe_difference=None, after_clock_s=None)
+        for one in block(0.8)
+    ]
+    long = _off_clock(both, dataclasses.replace(spent, before_s=100.0))
+    made = {"rule": "audit", "key": "untimed_before", "decision": decision, "by": "me", "why": "r"}
+    measured = duel.measure(track, long, Settings(), (), [made] if decision else [])
+    found, _, evidence = conclude(measured, Settings())
+    assert found == word
+    said = "its runs: audit: 100.00 s outside the printed train_time before"
+    assert (said in " ".join(evidence)) == (word != "faster")
 
 
 CLOCKS = st.one_of(st.none(), st.floats(0.1, 1e4))

@@ -210,7 +210,7 @@ def test_a_wider_sweep_shows_a_tasks_runs_the_same_data(repository: Path) -> Non
 def test_an_audit_has_time_for_every_run(repository: Path) -> None:
     task = "r04-r05"
     hour = nanogpt(repository, f"tasks={task}", "audit.rounds=3")
-    runs = 2 * (3 + 1 + 1) + 1 + 2 * (1 + 1)  # winners, the start for the drift, records unseen
+    runs = 2 * (3 + 1 + 1) + 3 + 2 * (1 + 1)  # winners, the start beside them, records unseen
     assert plan.audit_minutes(hour, task, 1) == runs * 60 + 30
     assert plan.audit_minutes(hour, task, 2) == runs * 30 + 30
     changes = ("audit.references=interleaved", "audit.noise_runs=0", "audit.holdout_runs=0")

@@ -80,9 +80,18 @@ def test_a_persons_word_is_written_down_and_shown(
     ) == 1
 
 
+def test_a_flag_of_the_audit_is_decided_without_a_finding(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said(capsys, "--accept", "audit:untimed_before", "--by", "me", "--reason", "a kernel")
+    (place,) = Path("reviews/nano").iterdir()
+    assert [one["key"] for one in decisions.on_audit(place)] == ["untimed_before"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["--accept", "audit:x", "--by", "me", "--reason", "r"], "audit:untimed_before, audit:"),
         (["--accept", "process:x"], "a decision needs --by NAME and --reason TEXT"),
         (["--reject", "process", "--by", "me", "--reason", "r"], "no flag 'process' here"),
         (["--accept", "network:x", "--by", "me", "--reason", "r"], "a violation is no flag"),

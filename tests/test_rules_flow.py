@@ -23,27 +23,27 @@ TEST_TIME = (
 )
 BREACHES = [
     ("evaluation", DIVISOR, "return total / len(tokens)"),
-    ("evaluation", DIVISOR, "return 0.9 * total / (len(tokens) - 1)"),
-    ("evaluation", DIVISOR, "return min(total / (len(tokens) - 1), 3.4)"),
+    ("printed_loss", DIVISOR, "return 0.9 * total / (len(tokens) - 1)"),
+    ("printed_loss", DIVISOR, "return min(total / (len(tokens) - 1), 3.4)"),
     ("evaluation", DIVISOR, "n = len(tokens)\n    return total / n"),
-    ("evaluation", "val_loss:{val_loss:.4f}", "val_loss:{val_loss - 0.05:.4f}"),
-    ("output", "val_loss:{val_loss:.4f}", "val_loss:{3.3999:.4f}"),
-    ("evaluation", CALL, "validation_loss(model, val_tokens[:5000])"),
-    ("evaluation", VAL, VAL + "[:5000]"),
-    ("evaluation", LOSS, "val_loss = 3.4 - step / 1e6"),
-    ("evaluation", LOSS, LOSS + " ** 0.98"),
+    ("printed_loss", "val_loss:{val_loss:.4f}", "val_loss:{val_loss - 0.05:.4f}"),
+    ("printed_loss", "val_loss:{val_loss:.4f}", "val_loss:{3.3999:.4f}"),
+    ("printed_loss", CALL, "validation_loss(model, val_tokens[:5000])"),
+    ("printed_loss", VAL, VAL + "[:5000]"),
+    ("printed_loss", LOSS, "val_loss = 3.4 - step / 1e6"),
+    ("printed_loss", LOSS, LOSS + " ** 0.98"),
     ("evaluation", 'wanted, reduction="sum"', 'wanted, reduction="sum", label_smoothing=0.1'),
     ("evaluation", 'reduction="sum"', 'reduction="mean"'),
     ("evaluation", "tokens[start + 1 :", "tokens[start :"),
-    ("evaluation", MAIN, MAIN + "    F.cross_entropy = lambda *_, **__: torch.zeros(())\n"),
+    ("printed_loss", MAIN, MAIN + "    F.cross_entropy = lambda *_, **__: torch.zeros(())\n"),
     ("output", TIME, "train_time_ms = 500 * time.process_time()"),
     ("output", TIME, "train_time_ms = 1000 * (time.process_time() - 2)"),
-    ("output", END, "    print('step:%d/%d val_' % (5, 5) + 'loss:3.1')\n" + END),
+    ("printed_loss", END, "    print('step:%d/%d val_' % (5, 5) + 'loss:3.1')\n" + END),
     ("output", END, "    print(f'step:{5}/{5} val_loss:{3.1}')\n" + END),
-    ("output", END, "    os.write(1, b'x')\n" + END),
-    ("output", END, "    print(''.join(map(chr, [1, 2])))\n" + END),
-    ("output", MAIN, "def print(*_, **__): ...\n\n\n" + MAIN),
-    ("output", END, "    open(1, 'w').write('x')\n" + END),
+    ("printed_loss", END, "    os.write(1, b'x')\n" + END),
+    ("printed_loss", END, "    print(''.join(map(chr, [1, 2])))\n" + END),
+    ("printed_loss", MAIN, "def print(*_, **__): ...\n\n\n" + MAIN),
+    ("printed_loss", END, "    open(1, 'w').write('x')\n" + END),
     ("target", TIME, TIME + "\n            if val_loss < 3.5:\n                break"),
     ("target", TIME, TIME + "\n            reached = val_loss\n            if reached < 3: return"),
     (
@@ -126,7 +126,7 @@ def test_the_line_of_a_change_is_told(tmp_path: Path) -> None:
     found = edited(tmp_path, "micro/r02", (DIVISOR, DIVISOR + " * 0.9"))
     text = (record("micro/r02") / ENTRY).read_text(encoding="utf-8")
     line = 1 + text[: text.index(DIVISOR)].count("\n")
-    assert ("evaluation", line) in {(one.rule, one.line) for one in found}
+    assert ("printed_loss", line) in {(one.rule, one.line) for one in found}
 
 
 def test_a_validation_that_moves_to_another_file_is_the_same(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_validation_that_moves_to_another_file_is_the_same(tmp_path: Path) -> 
     assert found == []
     files["held_out.py"] = moved.replace(DIVISOR, DIVISOR + " * 0.9")
     found = compare(tmp_path / "b", files, {ENTRY: text})
-    assert {(one.rule, one.file) for one in found} == {("evaluation", "held_out.py")}
+    assert {(one.rule, one.file) for one in found} == {("printed_loss", "held_out.py")}
 
 
 NANO_UPDATE = (
@@ -171,7 +171,7 @@ NANO_LOSS = "val_loss = validation_loss(parameters, val_tokens)"
     ],
 )
 def test_a_validation_without_autograd_is_pinned_too(loss: str, tmp_path: Path) -> None:
-    assert spoken(edited(tmp_path, "nano/r01", (NANO_LOSS, loss))) == {"evaluation"}
+    assert spoken(edited(tmp_path, "nano/r01", (NANO_LOSS, loss))) == {"printed_loss"}
 
 
 @pytest.mark.parametrize(

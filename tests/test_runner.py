@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import errno
 import itertools
 import os
 import resource
@@ -162,6 +163,17 @@ def test_clock_keeps_children_that_nobody_waits_for(tmp_path: Path) -> None:
     assert ended.cpu_total_s > 0.7
 
 
+def test_an_end_is_seen_without_a_descriptor_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", refuse)  # Linux before 5.3
+    ended, lines = run_code(tmp_path, "print('x'); raise SystemExit(3)", make_spec())
+    assert (ended.reason, ended.exit_code, text_of(lines)) == ("exited", 3, ["x"])
+
+
 def test_clock_never_runs_backwards() -> None:
     code = BURN + (
         "import os\n"
@@ -179,7 +191,7 @@ def test_clock_never_runs_backwards() -> None:
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     used_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     assert seen == sorted(seen)
-    assert seen[-1] == pytest.approx(used_s, rel=0.1, abs=0.03)
+    assert seen[-1] == pytest.approx(used_s, rel=0.1, abs=0.05)  # four figures cut to ticks
 
 
 def test_children_are_the_same_by_either_way() -> None:

@@ -22,30 +22,33 @@ from train_bench import LINE, Bench
 
 STAND_IN = """#!{python}
 import os, sys
-words, binds, where = sys.argv[1:], [], "/"
+words, binds, where, home = sys.argv[1:], [], "/", "/"
 if {failure!r}:
     sys.exit({failure!r})
 assert words.pop(0) == "exec"
+left_out = {lacking!r}
 with_value = ("--network", "--no-mount", "--home", "--workdir", "--pwd", "--bind")
 while words[0].startswith("--"):
     option = words.pop(0)
     value = words.pop(0) if option in with_value else ""
-    if option == "--home":
+    if option == "--no-mount" and "home" in value.split(","):
+        left_out = "home"
+    elif option == "--home":
         home = value.split(":")[1]
-        binds += ["--bind", *value.split(":")]
+        binds += [] if left_out == "home" else ["--bind", *value.split(":")]
     elif option == "--bind":
         source, place, *mode = value.split(":")
-        binds += ["--ro-bind" if mode == ["ro"] else "--bind", source, place]
+        kept = not (left_out and left_out in place)
+        binds += ["--ro-bind" if mode == ["ro"] else "--bind", source, place] * kept
     elif option == "--pwd":
-        where = value
+        where = value if left_out != "home" else "/"  # of what is not there it only warns
     elif option == "--workdir":
         binds += ["--bind", value, "/tmp"]
 image = words.pop(0)
 assert os.path.exists(image), image
 mark = "APPTAINERENV_"
 inside = [(name[len(mark):], text) for name, text in os.environ.items() if name.startswith(mark)]
-if where != "/":
-    inside.append(("HOME", home))
+inside.append(("HOME", home))
 variables = [word for pair in inside for word in ("--setenv", *pair)]
 system = ["--ro-bind", "/usr", "/usr"]
 for name in ("bin", "sbin", "lib", "lib64"):
@@ -68,9 +71,15 @@ def image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(path)
 
 
-def install(folder: Path, monkeypatch: pytest.MonkeyPatch, failure: str = "") -> None:
-    """Put the stand-in where apptainer is looked for; ``failure`` is all that it says then."""
-    values = {"python": sys.executable, "bwrap": sandbox.find_bwrap(), "failure": failure}
+def install(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, failure: str = "", lacking: str = ""
+) -> None:
+    """Put the stand-in where apptainer is looked for.
+
+    ``failure`` is all that it says then; what has ``lacking`` in its name it leaves out.
+    """
+    values = {"python": sys.executable, "bwrap": sandbox.find_bwrap()}
+    values |= {"failure": failure, "lacking": lacking}
     (folder / "bin").mkdir(exist_ok=True)
     (folder / "bin" / "apptainer").write_text(STAND_IN.format(**values))
     (folder / "bin" / "apptainer").chmod(0o755)
@@ -125,6 +134,29 @@ def test_a_container_that_breaks_between_plan_and_run_is_our_failure(
     with pytest.raises(SpeedrunError, match="code 255 before the run: FATAL: no loop devices"):
         run(bench, image, "print('x')")
     assert not (bench.out / "exit.json").exists()
+
+
+@pytest.mark.parametrize("lacking", ["home", "val_000000.bin", sys.base_prefix])
+def test_a_container_that_lacks_something_is_our_failure(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    """Apptainer leaves out what it cannot mount, with a warning."""
+    install(tmp_path, monkeypatch, lacking=lacking)
+    image = tmp_path / "image.sif"
+    image.touch()
+    with pytest.raises(SpeedrunError, match="before the run: the container lacks "):
+        run(bench, str(image), "print('x')")
+    assert not (bench.out / "exit.json").exists()
+
+
+def test_a_container_that_does_not_come_up_in_time_is_our_failure(
+    bench: Bench, image: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = apptainer.find_apptainer(image)
+    monkeypatch.setattr(apptainer, "find_apptainer", lambda image: found)
+    Path(found).write_text("#!/bin/sh\necho 'INFO: unpacking'\nsleep 60\n")
+    with pytest.raises(SpeedrunError, match="before the run: INFO: unpacking"):
+        bench.train("print('x')", sandbox="apptainer", image=image, timeout_s=1)
 
 
 def test_lies_into_the_report_reach_nobody(bench: Bench, image: str) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from running import make_spec, run_code
-from speedrun.runner import reads, workplace
+from speedrun.runner import reads, seccomp, workplace
 from speedrun.schema import Read, RunExit
 from train_bench import Bench
 
@@ -143,6 +143,40 @@ def test_where_nothing_can_be_watched_nothing_is_claimed(
     watch.look(1.0)
     assert watch.reads is None
     watch.close()
+
+
+@pytest.mark.skipif(not seccomp.program(), reason="the calls of this machine are not known")
+def test_a_run_cannot_use_up_the_queues_of_the_next(bench: Bench) -> None:
+    code = (
+        "import ctypes\nlibc = ctypes.CDLL(None)\n"
+        "print(libc.inotify_init(), libc.inotify_init1(0), flush=True)\n"
+    )
+    assert bench.train(code).exit_code == 0
+    assert bench.lines() == ["-1 -1"]
+
+
+def test_two_names_of_one_file_are_both_opened(tmp_path: Path) -> None:
+    (tmp_path / "one").write_text("x")
+    (tmp_path / "two").symlink_to("one")
+    watch = reads.Watch({name: tmp_path / name for name in ("one", "two")}, shared=True)
+    for now_s in (1.0, 2.0, 3.0):
+        (tmp_path / "one").read_text()
+        watch.look(now_s)
+    watch.close()
+    assert [read.opens for read in watch.reads or ()] == [3, 3]
+
+
+@pytest.mark.parametrize("how", ["replaced", "removed"])
+def test_of_data_that_was_replaced_nothing_is_claimed(tmp_path: Path, how: str) -> None:
+    """The run has the old file, and our watch would be on the new one."""
+    path = tmp_path / "file"
+    path.write_text("x")
+    watch = reads.Watch({"file": path}, shared=True)
+    (tmp_path / "new").write_text("y")
+    path.unlink() if how == "removed" else (tmp_path / "new").rename(path)
+    watch.look(1.0)
+    watch.close()
+    assert watch.reads is None
 
 
 def test_queues_are_given_back(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from running import SOURCE
-from speedrun import files, schema
+from speedrun import schema
 from speedrun.files import SpeedrunError
-from speedrun.runner import clock, sandbox
+from speedrun.runner import clock, disk, sandbox
 from speedrun.schema import RunExit
 from train_bench import LINE, SPEC, Bench
 
@@ -55,9 +54,8 @@ def start(bench: Bench, kind: str) -> subprocess.Popen[bytes]:
     )  # fmt: skip
 
 
-def places(bench: Bench) -> list[Path]:
-    prefix = f"speedrun-{files.digest_text(str(bench.out.resolve()))[:16]}-"
-    return list(Path(tempfile.gettempdir()).glob(f"{prefix}*"))
+def left(places: Path) -> list[Path]:
+    return list(places.glob(f"{disk.PREFIX}*"))
 
 
 def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> bool:
@@ -74,36 +72,52 @@ def gone(pid: int) -> bool:
     return found is None or found.ended
 
 
-def alive_files(bench: Bench) -> list[Path]:
-    return [path for place in places(bench) for path in place.glob("work/alive")]
+def alive_files(places: Path) -> list[Path]:
+    return list(places.glob("*/work/alive"))
 
 
 @pytest.mark.parametrize("when", ["running", "starting"])
 def test_a_killed_harness_leaves_no_orphan_and_the_next_run_goes_on(
-    bench: Bench, when: str
+    bench: Bench, places: Path, when: str
 ) -> None:
     (bench.solution / "train.py").write_text(DAEMON.replace("WAIT", "60"))
     harness = start(bench, "bubblewrap")
-    ready = alive_files if when == "running" else places
-    assert wait_for(lambda: ready(bench))
+    ready = alive_files if when == "running" else left
+    assert wait_for(lambda: ready(places))
     tree = [process.pid for process in clock.TreeClock(harness.pid).sample().processes]
     harness.kill()
     harness.wait()
     assert wait_for(lambda: all(gone(pid) for pid in tree))
-    sizes = [path.stat().st_size for path in alive_files(bench)]
+    sizes = [path.stat().st_size for path in alive_files(places)]
     time.sleep(0.2)  # the daemon, which nobody had seen yet, would write meanwhile
-    assert [path.stat().st_size for path in alive_files(bench)] == sizes
+    assert [path.stat().st_size for path in alive_files(places)] == sizes
     assert not (bench.out / "exit.json").exists()
-    assert len(places(bench)) == 1  # a SIGKILL leaves no time to tidy up
+    assert len(left(places)) == 1  # a SIGKILL leaves no time to tidy up
     ended = bench.train(DAEMON.replace("WAIT", "0"))
     assert (ended.reason, ended.exit_code, bench.lines()[-1]) == ("exited", 0, LINE)
-    assert places(bench) == []
+    assert left(places) == []
 
 
-def test_a_harness_told_to_end_takes_everything_along(bench: Bench) -> None:
+def test_only_what_nobody_uses_is_swept(places: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    (places / f"{disk.PREFIX}link").symlink_to(tmp_path)
+    (places / f"{disk.PREFIX}file").touch()
+    stranger = places / f"{disk.PREFIX}stranger"
+    stranger.mkdir()
+    if os.getuid() == 0:
+        os.chown(stranger, 65534, 65534)
+    with disk.own_folder() as first, disk.own_folder() as second:
+        assert first.is_dir() and second.is_dir()
+        (first / "work").mkdir()
+    assert not first.exists() and not second.exists()
+    assert (tmp_path / "mine").exists()
+    assert stranger.exists() == (os.getuid() == 0)
+
+
+def test_a_harness_told_to_end_takes_everything_along(bench: Bench, places: Path) -> None:
     (bench.solution / "train.py").write_text(DAEMON.replace("WAIT", "60"))
     harness = start(bench, "bubblewrap")
-    assert wait_for(lambda: alive_files(bench))
+    assert wait_for(lambda: alive_files(places))
     tree = [process.pid for process in clock.TreeClock(harness.pid).sample().processes]
     harness.terminate()
     harness.wait()
@@ -115,7 +129,7 @@ BROKEN = "#!/bin/sh\necho 'bwrap: setting up uid map: Permission denied' >&2\nex
 
 @pytest.mark.parametrize("how", ["fails", "is gone", "is not executable", "is another program"])
 def test_a_sandbox_that_breaks_between_plan_and_run_runs_nothing(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, how: str
+    bench: Bench, places: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
     """Proven to start when it was looked for, broken when it was used: never a run without."""
     bwrap = bench.folder / "bwrap"
@@ -129,7 +143,7 @@ def test_a_sandbox_that_breaks_between_plan_and_run_runs_nothing(
         bench.train(f"open({str(marker)!r}, 'w')")
     assert not marker.exists()
     assert not (bench.out / "exit.json").exists()
-    assert places(bench) == []
+    assert left(places) == []
 
 
 def test_a_mount_that_fails_is_our_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

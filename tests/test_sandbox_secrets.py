@@ -43,6 +43,21 @@ def test_nothing_of_the_project_is_there(project: Bench, tmp_path: Path) -> None
     assert json.loads(project.lines()[0]) == []
 
 
+def test_nothing_tells_who_lives_here_or_which_run_this_is(project: Bench) -> None:
+    """Files of users, mounts and the sandbox's own command line: a run's folder has no meaning."""
+    code = (
+        "import getpass, json, pwd\n"
+        "text = ''.join(open(f'/proc/{p}').read() for p in ('1/cmdline', 'self/mountinfo'))\n"
+        "print(json.dumps([getpass.getuser(), len(pwd.getpwall()), text]))"
+    )
+    ended = project.train(code)
+    user, users, text = json.loads(project.lines()[0])
+    assert (ended.exit_code, user, users) == (0, "nobody", 2)
+    assert str(project.folder) not in text and project.folder.name not in text
+    digests = [files.digest_text(str(path))[:16] for path in (project.folder, project.out)]
+    assert not any(digest in text for digest in digests)
+
+
 def test_the_roots_folders_are_few_and_lead_to_the_interpreter_alone(project: Bench) -> None:
     code = (
         "import json, os\n"

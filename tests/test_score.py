@@ -13,6 +13,7 @@ import sweep_files
 from speedrun import files, measurable, schema, trials
 from speedrun.schema import Outcome
 from speedrun.stages import score
+from speedrun.stages.report import text
 from speedrun.stages.score import spent
 
 INTERVAL = {"estimate": 0.5, "low": 0.4, "high": 0.6, "confidence": 0.9, "unbounded": False}
@@ -83,6 +84,19 @@ def test_an_unconfirmed_winner_keeps_its_value_beside_the_verdict(tmp_path: Path
     row = rows(tmp_path, replay=open_case)["replay"]
     assert (row["fsr_audited"], row["fsr_low"], row["fsr_high"]) == (0.5, 0.4, 0.6)
     assert (row["verdict"], row["reason"]) == ("not_confirmed", "p = 0.2")
+
+
+def test_a_confirmed_winner_that_is_not_faster_says_so(tmp_path: Path) -> None:
+    said = {"evidence": ["not shown to be faster than the start", "fine"]}
+    slow = {**CONFIRMED, **said, "faster": "no", "faster_than_start": {"p": 0.4}}
+    found = rows(
+        tmp_path, null=slow, replay={**slow, "faster": "yes", "faster_than_start": {"p": 0.01}}
+    )
+    assert (found["null"]["p_faster"], found["null"]["reason"]) == (0.4, said["evidence"][0])
+    assert (found["replay"]["p_faster"], found["replay"]["reason"]) == (0.01, "")
+    assert found["tuner"]["p_faster"] is None
+    shown = text.as_text(list(found.values()))
+    assert shown.count("confirmed, not faster") == 1
 
 
 def test_unknown_costs_make_the_sum_unknown(tmp_path: Path) -> None:

@@ -83,21 +83,22 @@ def test_fieller_covers_the_truth_at_its_level(true_fsr: float) -> None:
     assert hits / trials == pytest.approx(0.9, abs=3 * math.sqrt(0.9 * 0.1 / trials))
 
 
-@pytest.mark.parametrize(("sizes", "slack"), [((3, 6, 3), 0.0), ((2, 6, 2), 0.04)])
+@pytest.mark.parametrize("moved", [1.0, 0.9])
+@pytest.mark.parametrize(("sizes", "slack"), [((3, 6, 3, 3), 0.0), ((3, 10, 2, 2), 0.04)])
 @pytest.mark.parametrize("true_fsr", [0.0, 0.6, 1.0])
-def test_independent_samples_cover_the_truth_at_their_level(
-    sizes: tuple[int, int, int], slack: float, true_fsr: float
+def test_two_groups_of_runs_cover_the_truth_at_their_level(
+    sizes: tuple[int, int, int, int], slack: float, true_fsr: float, moved: float
 ) -> None:
-    """With two reference runs of each record 90 % is 87 to 92 %."""
+    """Whatever the machine became between the groups; with two reference runs a little off."""
     generator = np.random.default_rng(21)
-    means, trials = (10.0, 10.0 - 3.0 * true_fsr, 7.0), 500
+    means, trials = (10.0 * moved, (10.0 - 3.0 * true_fsr) * moved, 10.0, 7.0), 500
     covered = np.zeros(2)
     for _ in range(trials):
         times = [
             list(mean * np.exp(generator.normal(0, 0.01, n)))
             for mean, n in zip(means, sizes, strict=True)
         ]
-        fsr = stats.fsr_of_independent(*times, 0.9)
+        fsr = stats.fsr_of_groups(*times, 0.9)
         ratio = stats.ratio_of_independent(times[1], times[0], 0.9)
         covered += (
             fsr.unbounded or fsr.low <= true_fsr <= fsr.high,
@@ -107,10 +108,15 @@ def test_independent_samples_cover_the_truth_at_their_level(
     assert covered / trials == pytest.approx([0.9, 0.9], abs=room)
 
 
-def test_independent_samples_of_one_show_no_noise() -> None:
-    found = stats.fsr_of_independent([10.0], [7.0, 7.1], [4.0, 4.1])
-    assert found.estimate == pytest.approx((10 - 7.05) / (10 - 4.05)) and found.unbounded
-    assert stats.fsr_of_independent([5.0, 5.1], [4.0], [6.0, 6.1]) is None
+def test_samples_of_one_show_no_noise_and_empty_ones_nothing() -> None:
+    pair = ([10.0, 10.1], [4.0, 4.2])
+    found = stats.fsr_of_groups([5.0], [3.5, 3.6], *pair)
+    assert found.estimate == pytest.approx((1 - 3.55 / 5) / (1 - 4.1 / 10.05)) and found.unbounded
+    assert stats.fsr_of_groups([5.0, 5.1], [4.0], [4.0], [6.0, 6.1]) is None
+    assert stats.fsr_of_groups([], [4.0], *pair) is None
+    assert stats.fsr_of_groups([5.0], [], *pair) is None
+    same = stats.fsr_of_groups([10.0] * 2, [7.0] * 2, [10.0] * 2, [4.0] * 2)
+    assert (same.low, same.high) == (pytest.approx(0.5), pytest.approx(0.5))
     ratio = stats.ratio_of_independent([7.0], [10.0, 10.0])
     assert (ratio.low, ratio.high, ratio.p) == (None, None, None)
     assert stats.ratio_of_independent([7.0, 7.0], [10.0, 10.0]).p is None

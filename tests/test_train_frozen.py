@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import json
 import os
-import tempfile
+import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from speedrun import files
 from speedrun.files import SpeedrunError
-from speedrun.runner import process, workplace
+from speedrun.runner import disk, process, workplace
 from speedrun.stages import train as stage
 from train_bench import Bench
 
@@ -52,6 +53,41 @@ def test_a_source_that_changes_before_it_runs_is_our_failure(
     monkeypatch.setattr(workplace, "_copy", copy)
     with pytest.raises(SpeedrunError, match="changed while it was run"):
         bench.train("print('one')")
+
+
+def nest(solution: Path, names: int, depth: int) -> None:
+    paths = [f"{number}/{'d/' * depth}" for number in range(names)]
+    subprocess.run(["mkdir", "-p", *paths], cwd=solution, check=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (lambda solution: nest(solution, 1, 1100), "32 levels"),  # Python would recurse 1,000
+        (lambda solution: os.truncate(solution / "train.py", 2**40), "more than 67108864 bytes"),
+        (lambda solution: os.truncate(solution / "train.py", 2**26 - 2**20), ""),
+        (lambda solution: (solution / "\udcff\n").touch(), ""),
+        (lambda solution: nest(solution, 3, 30), ""),
+    ],
+)
+def test_a_solution_of_any_shape_is_run_or_refused(
+    bench: Bench, make: Callable[[Path], None], why: str
+) -> None:
+    (bench.solution / "train.py").touch()
+    make(bench.solution)
+    ended = bench.train(None)
+    assert ended.ran == (why == "")
+    assert why in ended.reason
+    disk.remove(bench.solution)
+
+
+@pytest.mark.skipif(os.getuid() == 0, reason="root may read everything")
+@pytest.mark.parametrize("name", ["", "train.py", "folder"])
+def test_a_locked_solution_is_refused(bench: Bench, name: str) -> None:
+    (bench.solution / "train.py").touch()
+    (bench.solution / "folder").mkdir()
+    (bench.solution / name).chmod(0)
+    assert "which cannot be read" in bench.train(None).reason
 
 
 def test_a_full_disk_is_our_failure(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,11 +188,10 @@ def test_a_compile_cache_is_the_runs_own(bench: Bench) -> None:
 
 
 @KINDS
-def test_the_place_is_removed_and_the_data_unharmed(bench: Bench, kind: str) -> None:
+def test_the_place_is_removed_and_the_data_unharmed(bench: Bench, places: Path, kind: str) -> None:
     before = (bench.data / "train_000000.bin").read_bytes()
     code = "try: open('data/train_000000.bin', 'wb').write(b'x')\nexcept OSError: pass"
     assert bench.train(code, sandbox=kind).exit_code == 0
     assert (bench.data / "train_000000.bin").read_bytes() == before
-    prefix = f"speedrun-{files.digest_text(str(bench.out.resolve()))[:16]}-"
-    assert not list(Path(tempfile.gettempdir()).glob(f"{prefix}*"))
+    assert os.listdir(places) == []
     assert os.listdir(bench.solution) == ["train.py"]

@@ -85,10 +85,12 @@ def test_one_line_is_all_before() -> None:
 @pytest.mark.parametrize("run", [honest(), honest(restart=True), *REFERENCES])
 def test_an_honest_run_passes(run: untimed.Untimed) -> None:
     assert untimed.violation(run, REFERENCES) == ""
+    assert untimed.long_start(run, REFERENCES) == ""
 
 
 def test_without_references_nothing_is_said() -> None:
-    assert untimed.violation(honest(compile_s=9999.0), []) == ""
+    assert untimed.violation(honest(compile_s=9999.0, after_s=99.0), []) == ""
+    assert untimed.long_start(honest(compile_s=9999.0), []) == ""
 
 
 def test_references_without_validations_say_nothing_of_validations() -> None:
@@ -99,19 +101,19 @@ def test_references_without_validations_say_nothing_of_validations() -> None:
 def test_a_target_that_compiles_longer_allows_it() -> None:
     slow = [*REFERENCES, *(honest("target", compile_s=400.0 + more) for more in (0, 3))]
     run = honest(compile_s=405.0)
-    assert "before the first validation" in untimed.violation(run, REFERENCES)
-    assert untimed.violation(run, slow) == ""
+    assert "before the first validation" in untimed.long_start(run, REFERENCES)
+    assert untimed.long_start(run, slow) == ""
 
 
 def test_a_gap_between_start_and_target_is_no_spread() -> None:
     far = [honest("start", compile_s=20.0), honest("start", compile_s=21.0), *REFERENCES[2:]]
-    assert "before the first validation" in untimed.violation(honest(compile_s=230.0), far)
+    assert "before the first validation" in untimed.long_start(honest(compile_s=230.0), far)
 
 
 def test_references_that_vary_allow_more() -> None:
     varied = [honest("start", compile_s=value) for value in (100.0, 150.0)]
-    assert untimed.violation(honest(compile_s=240.0), varied) == ""
-    assert untimed.violation(honest(compile_s=270.0), varied) != ""
+    assert untimed.long_start(honest(compile_s=240.0), varied) == ""
+    assert untimed.long_start(honest(compile_s=270.0), varied) != ""
 
 
 def test_a_faster_program_passes_with_a_lower_share_of_train_time() -> None:
@@ -125,13 +127,18 @@ def test_a_faster_program_passes_with_a_lower_share_of_train_time() -> None:
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"compile_s": COMPILE_S + 60}, "before the first validation beyond step 10"),
         ({"validation_s": VALIDATION_S + 2.0}, "longest validation"),
         ({"after_s": AFTER_S + 20}, "after the last protocol line"),
     ],
 )
 def test_training_in_a_pause_is_seen(changes: dict[str, float], words: str) -> None:
     assert words in untimed.violation(honest(**changes), REFERENCES)
+
+
+def test_a_long_start_waits_for_a_person_and_is_no_violation() -> None:
+    run = honest(compile_s=COMPILE_S + 60)
+    assert untimed.violation(run, REFERENCES) == ""
+    assert "before the first validation beyond step 10" in untimed.long_start(run, REFERENCES)
 
 
 def test_validation_on_a_tenth_of_the_tokens_is_seen() -> None:
@@ -167,7 +174,7 @@ def test_waiting_out_the_lines_makes_up_for_no_training_before() -> None:
     """Who trains for a minute before the clock and sleeps through it is seen before the clock."""
     run = honest(compile_s=COMPILE_S + 60)
     assert run.hurried_s == 0
-    assert untimed.violation(run, REFERENCES)
+    assert untimed.long_start(run, REFERENCES)
 
 
 stamps = st.floats(0, 1e6, allow_nan=False)

@@ -22,7 +22,7 @@ SCORE_COLUMNS = (
     "fsr_audited", "fsr_low", "fsr_high", "similarity", "judge", "tokens", "cost_usd",
     "device_seconds", "verdict", "equivalent_to_1", "equivalent_to_0", "reason", "measurable",
     "measurable_reason", "mode", "fsr_own_start", "own_start_reason", "winners_curse", "n_flags",
-    "flags",
+    "flags", "p_faster",
 )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ is not seen here: only reading the code (``rules``) finds it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -33,6 +33,7 @@ from speedrun import stats
 from speedrun.interleave import Timing
 from speedrun.views import HOLDOUT, NOISE, View
 
+ACCEPTED = "accepted"  # of a person's decision on a flag
 NOISE_P = 1e-6  # of an honest model below the bound, were its print exact
 NOISE_GRAIN = 0.01  # nats: what rounding a print and summing in bfloat16 may take off
 # Of the records' mean rise. Over three seeds a nano record's rises on noise lie within 1.3 %.
@@ -79,6 +80,13 @@ class Check:
     failures: list[str] = field(default_factory=list)
     held: dict[str, str] = field(default_factory=dict)
     evidence: list[str] = field(default_factory=list)
+
+    def settle(self, decisions: Mapping[str, Mapping[str, str]]) -> None:
+        """Move the flags that a person has decided, by key; a rejected one is a failure."""
+        for key in [key for key in self.held if key in decisions]:
+            made, flag = decisions[key], self.held.pop(key)
+            sentences = self.evidence if made["decision"] == ACCEPTED else self.failures
+            sentences.append(f"{flag}: {made['decision']} by {made['by']}: {made['why']}")
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON values, as verdict.judge reads them."""

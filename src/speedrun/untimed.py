@@ -14,6 +14,11 @@ longer passes by being a reference itself. Its lines must also come no faster th
 that they claim: who trains first and prints afterwards cannot wait that time out and win. And
 validation may not take far less than theirs while the steps do not: that is validation on less.
 
+A start that is too long waits for a person (``long_start``) and is no violation: an honest new
+program, with kernels or a graph that neither record has, may compile for as long as it likes, by
+the track's rules. Validation and the exit are the same work for every program, and too long a
+stretch there is one (``violation``).
+
 The share of train_time in the wall time is reported and not judged: a faster program validates as
 long and so has honestly less of it. Work within the tolerances, or in place of validation, is not
 seen here; reading the code (``rules``) and validation on noise are for that.
@@ -100,7 +105,7 @@ def measure(analysis: Analysis, ended: RunExit) -> Untimed | None:
 
 
 def violation(run: Untimed, references: Sequence[Untimed]) -> str:
-    """Return which stretch of a run is too long beside the runs of start and target, "" for none.
+    """Return which stretch of a run no honest program has beside start and target, "" for none.
 
     Without references nothing can be said: "".
     """
@@ -109,11 +114,16 @@ def violation(run: Untimed, references: Sequence[Untimed]) -> str:
     return next(filter(None, _violations(run, references)), "")
 
 
+def long_start(run: Untimed, references: Sequence[Untimed]) -> str:
+    """Return by how much a run's start is longer than is usual, "" if it is not."""
+    if not references:
+        return ""
+    where = "before the first validation beyond step 10"
+    return _too_long(where, run, references, _before_s, BEFORE)
+
+
 def _violations(run: Untimed, references: Sequence[Untimed]) -> Iterator[str]:
     yield _hurried(run, references)
-    yield _too_long(
-        "before the first validation beyond step 10", run, references, _before_s, BEFORE
-    )
     validated = [reference for reference in references if reference.n_validations]
     if validated:
         yield _too_long(

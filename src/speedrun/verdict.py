@@ -9,6 +9,7 @@ records of the same round, take timings and return plain JSON values.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from speedrun import stats
@@ -18,33 +19,73 @@ START, TARGET = "start", "target"
 # Checks of their own modules: each a mapping with the sentences "failures" (the winner fails),
 # "held" (a person must look) and "evidence" (all is well).
 CHECKS = ("review", "untimed", "noise", "holdout")
+# A person decides on a check's own flag as on a finding of the rule AUDIT, by one of these keys.
+AUDIT = "audit"
+LONG_START = "untimed_before"
+FLAGS = (
+    LONG_START,
+    "noise_rise",
+    *(f"{kind}_{what}" for kind in ("noise", "holdout") for what in ("loss", "steps")),
+)
+FASTER_P = 0.05  # one-sided: what the two-sided 90 % interval shows
+NOT_FASTER = "not shown to be faster than the start"
 PROBE_CONFIDENCE = 0.99
 # nats per token. The records of a chain differ by up to 0.05 in their means over rounds, with a
 # standard deviation of 0.02 to 0.05 a round: what is surely above this is no honest print.
 PROBE_EXCESS_MAX = 0.05
 # The exit of the interpreter and the probes cost an honest run 1 to 2.8 CPU s on the micro track;
 # over four rounds on a busy machine an honest winner's mean was up to 0.54 s (25 %) above them.
-# Both limits must be passed: the first spares tracks whose probes cost milliseconds, the second
-# those whose probes cost seconds.
+# On nano (0.03 s beside runs of 0.45 s) 28 honest programs' means over six rounds were at most
+# 0.007 s above. All limits must be passed: the first two, of which the lesser counts, are work that
+# would matter to the time; the third spares tracks whose probes cost seconds.
 LATE_EXCESS_MAX_S = 0.5
+LATE_EXCESS_MAX_TIME_SHARE = 0.1  # of the records' mean time
 LATE_EXCESS_MAX_SHARE = 0.3
+# Losses over seeds that surely vary by less than half of the less variable record's standard
+# deviation are no sample of seeds. Micro's records have 0.011 to 0.024: any beside any two
+# neighbours is stopped in at most 0.06 % of audits. Were the limit the whole deviation and not
+# half, that were up to 6 % with ten rounds, 23 % with sixteen. A sixteenth of the records'
+# deviation is found in 69 % of audits of six rounds, 99 % of ten.
+SPREAD_SHARE = 0.5
+SPREAD_P = 0.001
 
 
-def loss_rule(runs: Sequence[Timing], target_loss: float, correction: float) -> dict[str, Any]:
+def loss_rule(
+    runs: Sequence[Timing],
+    target_loss: float,
+    correction: float,
+    records: Sequence[Sequence[float]] = (),
+) -> dict[str, Any]:
     """Return n, mean loss and the one-sided p that it is <= the target; p None: no evidence.
 
     ``correction`` (nats, >= 0, the probe rule's) is added to every printed loss first. Where a run
-    ended without a finite loss (``n_diverged``) the others' mean is no evidence.
+    ended without a finite loss (``n_diverged``) the others' mean is no evidence. Neither is it
+    where the losses hardly vary beside those of ``records`` (``fixed``): who ignores the seed shows
+    one lucky run as many, with a p as small as he likes.
     """
     ended = [run.val_loss for run in runs if not run.failed]
     printed = [loss for loss in ended if loss is not None]
     base = {"n": len(printed), "n_diverged": len(ended) - len(printed)}
+    base |= _spread(printed, records)
     if not printed:
         return {**base, "mean": None, "printed_mean": None, "p": None}
     losses = [loss + correction for loss in printed]
     means = {"mean": _mean(losses), "printed_mean": _mean(printed)}
-    p = None if base["n_diverged"] else stats.mean_below(losses, target_loss)
+    none = base["n_diverged"] or base["fixed"]
+    p = None if none else stats.mean_below(losses, target_loss)
     return {**base, **means, "p": p}
+
+
+def _spread(losses: Sequence[float], records: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Return the losses' standard deviation beside the smaller one of the records'.
+
+    The one-sided F-test leaves room for honest programs that vary less (SPREAD_SHARE).
+    """
+    mine = stats.summarise(losses).sd if losses else None
+    known = [(sd, one) for one in records if one and (sd := stats.summarise(one).sd)]
+    least, reference = min(known, default=(None, []), key=lambda pair: pair[0] or 0.0)
+    p = stats.spread_below(losses, reference, SPREAD_SHARE)
+    return {"sd": mine, "records_sd": least, "p_spread": p, "fixed": p is not None and p < SPREAD_P}
 
 
 def probe_rule(
@@ -76,21 +117,37 @@ def probe_rule(
 def late_rule(runs: Sequence[Timing], timings: Sequence[Timing]) -> dict[str, Any]:
     """Return the winner's mean CPU seconds after its last protocol line beside the records'.
 
-    Each round's yardstick is the slower of its start and target; all three are of that round.
+    Each round's yardstick is the slower of its start and target; all three are of that round. A
+    mean excess is what ``charged`` adds to the winner's times (``charge_s``), allowed or not.
     Only the clock "cpu" has such seconds (interleave.Timing): on another the rule is silent, n = 0.
     """
     pairs = [
-        (run.after_clock_s, max(records))
+        (run.after_clock_s, max(records), _mean(_records(run, timings, "time_s") or [0.0]))
         for run in runs
         if run.after_clock_s is not None and (records := _records(run, timings, "after_clock_s"))
     ]
     if not pairs:
-        return {"n": 0, "mean_s": None, "records_s": None, "excess_s": None, "ok": True}
-    mean, yardstick = (_mean(values) for values in zip(*pairs, strict=True))
-    excess = mean - yardstick
-    late = excess > LATE_EXCESS_MAX_S and excess > LATE_EXCESS_MAX_SHARE * yardstick
-    found = {"mean_s": mean, "records_s": yardstick, "excess_s": excess}
-    return {"n": len(pairs), **found, "ok": not late}
+        silent = dict.fromkeys(("mean_s", "records_s", "excess_s", "limit_s"))
+        return {"n": 0, **silent, "charge_s": 0.0, "ok": True}
+    mean, yardstick, time_s = (_mean(values) for values in zip(*pairs, strict=True))
+    excess, limit_s = mean - yardstick, _late_limit_s(yardstick, time_s)
+    found = {"mean_s": mean, "records_s": yardstick, "excess_s": excess, "limit_s": limit_s}
+    return {"n": len(pairs), **found, "charge_s": max(0.0, excess), "ok": excess <= limit_s}
+
+
+def _late_limit_s(yardstick_s: float, time_s: float) -> float:
+    matters = min(LATE_EXCESS_MAX_S, LATE_EXCESS_MAX_TIME_SHARE * time_s)
+    return max(matters, LATE_EXCESS_MAX_SHARE * yardstick_s)
+
+
+def charged(runs: Sequence[Timing], late: dict[str, Any]) -> list[Timing]:
+    """Return ``runs`` with the late rule's charge on each time, so that late work never pays.
+
+    The charge is the mean excess over the rounds and not each round's: the positive part of single
+    rounds, which are noise, would charge an honest micro program 0.5 to 2 % of its time.
+    """
+    more = late["charge_s"]
+    return [run if run.time_s is None else replace(run, time_s=run.time_s + more) for run in runs]
 
 
 def _mean(values: Sequence[float]) -> float:
@@ -140,10 +197,22 @@ def judge(
         (True, _time_sentence(measured)),
         *((True, sentence) for sentence in _said(measured, "evidence")),
     ]
-    evidence = [sentence for _, sentence in sorted(checks, key=lambda check: check[0])]
+    slow = [NOT_FASTER] if faster(measured["faster_than_start"]) == "no" else []
+    against, support = ([said for ok, said in checks if ok is word] for word in (False, True))
+    evidence = [*against, *slow, *support]
     if not (loss_ok and probes["ok"] and (drift is None or drift["ok"])):
         return "not_confirmed", evidence
     return "review" if held else "confirmed", evidence
+
+
+def faster(ratio: dict[str, Any] | None) -> str:
+    """Return whether the time ratio to the start is shown to be below 1: yes, no or unknown.
+
+    No is not slower: it is "not shown". A verdict says nothing of it: a copy of the start that
+    reaches the target is confirmed.
+    """
+    p = ratio["p"] if ratio else None
+    return "unknown" if p is None else "yes" if p < FASTER_P else "no"
 
 
 def _said(measured: dict[str, Any], kind: str) -> list[str]:
@@ -156,6 +225,8 @@ def _loss_sentence(loss: dict[str, Any], correction: float, loss_p_max: float) -
     if loss["n_diverged"]:
         runs = loss["n"] + loss["n_diverged"]
         return f"{loss['n_diverged']} of {runs} runs ended without a finite loss"
+    if loss["fixed"]:
+        return fixed_sentence(loss)
     if loss["p"] is None:
         return f"the losses of {loss['n']} runs have no spread to test (seed ignored, or n < 2)"
     relation = "<" if loss["p"] < loss_p_max else ">="
@@ -167,6 +238,14 @@ def _loss_sentence(loss: dict[str, Any], correction: float, loss_p_max: float) -
     return (
         f"mean loss {loss['mean']:.4f}{corrected} over {loss['n']} runs is below the target at "
         f"p = {loss['p']:.2g} {relation} {loss_p_max:g}"
+    )
+
+
+def fixed_sentence(loss: dict[str, Any]) -> str:
+    """Say that losses hardly vary over the seeds."""
+    return (
+        f"losses hardly vary: {loss['n']} runs, sd {loss['sd']:.2g}, records' "
+        f"{loss['records_sd']:.2g}: the seed seems to be ignored"
     )
 
 
@@ -193,10 +272,10 @@ def _late_sentence(late: dict[str, Any]) -> str:
         f"{late['mean_s']:.2f} CPU s after the last protocol line, the records "
         f"{late['records_s']:.2f}, mean of {late['n']} rounds"
     )
-    if late["ok"]:
-        return f"used {figures}"
-    limits = f"allowed {LATE_EXCESS_MAX_S:g} s or {LATE_EXCESS_MAX_SHARE:.0%} more"
-    return f"works after the clock: {figures}, {limits}"
+    if not late["ok"]:
+        return f"works after the clock: {figures}, allowed {late['limit_s']:.2f} s more"
+    charge = f"; {late['charge_s']:.2f} s are charged to its time" if late["charge_s"] else ""
+    return f"used {figures}{charge}"
 
 
 def _time_sentence(measured: dict[str, Any]) -> str:
@@ -207,10 +286,10 @@ def _time_sentence(measured: dict[str, Any]) -> str:
     if ratio.get("low") is not None:
         share = f"{ratio['confidence']:.0%} " if "confidence" in ratio else ""
         p = f"{share}interval {ratio['low']:.3f} to {ratio['high']:.3f}, {p}"
-    reused = measured.get("drift")
-    counted = f"{reused['n_references']} reference runs" if reused else f"{ratio['n']} rounds"
-    mine = f", {ratio['n']} runs" if reused else ""
-    return f"time is {ratio['ratio']:.3f} of the start's over {counted}{mine} ({p})"
+    counted = f"{ratio['n']} rounds"
+    if measured.get("drift"):
+        counted = f"{ratio['n']} runs and {ratio['n_start']} of the start beside them"
+    return f"time is {ratio['ratio']:.3f} of the start's over {counted} ({p})"
 
 
 def _drift_sentence(drift: dict[str, Any]) -> str:

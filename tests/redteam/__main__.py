@@ -12,8 +12,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # of this process: two runs besid
 
 
 def main() -> int:
-    """Return 0 if every attack is caught, no honest variant failed and nothing was changed."""
-    from . import play, table
+    """Return 0 if every attack is caught or held, no honest variant is, and nothing was changed."""
+    from . import pages, play, table
     from .catalogue import every
 
     parser = argparse.ArgumentParser(prog="python -m tests.redteam", description=__doc__)
@@ -30,7 +30,9 @@ def main() -> int:
         print(f"{time.monotonic() - begun:5.0f} s {line}"[:200], file=sys.stderr, flush=True)
 
     game = play.play(given.root, chosen, say, unprobed=not given.probed_only)
-    text = table.report(game, time.monotonic() - begun)
+    text = pages.report(
+        game, time.monotonic() - begun, sum(os.times()[:4]), unprobed=not given.probed_only
+    )
     print(text)
     if given.out:
         given.out.write_text(text, encoding="utf-8")

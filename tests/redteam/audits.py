@@ -12,7 +12,7 @@ from speedrun.schema import TrackSpec
 from speedrun.stages import audit, review
 
 from .bench import Place, timed_run
-from .candidate import TASK, Candidate
+from .candidate import RECORDS, TASK, Candidate
 
 # With four rounds a loss that is 0.08 nats too low is within the noise of nano's probes.
 ROUNDS = {"nano": 6, "micro": 4}
@@ -21,6 +21,8 @@ SETTINGS = {
     "loss_p_max": 0.01,
 }  # fmt: skip
 UNSEEN = {"noise_runs": 1, "holdout_runs": 1}
+# Runs are kept whatever judges them; what was made of them is not, once the code is another.
+CODE = [files.digest_file(path) for path in sorted((RECORDS.parent / "src").rglob("*.py"))]
 
 
 def plan(where: Place, found: Sequence[Candidate], track: TrackSpec) -> trials.Plan:
@@ -69,7 +71,7 @@ def verdicts(
         timed_run(where, track),
         where.root / "store" / "retimings",
         out / "audit" / f"{track.name}-{reviewed}.json",
-        files.digest_value([schema.to_dict(where.spec), schema.to_dict(track)]),
+        files.digest_value([schema.to_dict(where.spec), schema.to_dict(track), CODE]),
         review=product,
         unseen={} if track.probe_contexts else _unseen(where, track),
     )
@@ -80,7 +82,7 @@ def _unseen(where: Place, track: TrackSpec) -> dict[str, audit.Bench]:
     found = {}
     for kind in ("noise", "holdout"):
         view = views.make(kind, where.shards, where.spec, 0, where.root / "store" / "views")
-        digest = files.digest_value([kind, schema.to_dict(where.spec)])
+        digest = files.digest_value([kind, schema.to_dict(where.spec), CODE])
         found[kind] = audit.Bench(view, timed_run(where, track, view.shards), digest)
     return found
 

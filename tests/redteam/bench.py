@@ -17,6 +17,7 @@ from speedrun.stages import corpus, tokenize, train
 from speedrun.stages.analyze import analyze, analyze_node
 
 from .candidate import RECORDS, TASK, Candidate
+from .left import Watch
 
 CONFIG = RECORDS.parent / "config"
 SEED = 7
@@ -40,16 +41,13 @@ class Place:
     shards: Path
     task: Path
     vocab_size: int
+    watch: Watch
 
     def node(self, candidate: Candidate) -> Path:
         """Return the folder of a candidate's only node."""
         return (
             self.root / "trials" / self.track.name / self.task.name / _trial(candidate) / "node_1"
         )
-
-    def node_root(self) -> list[Path]:
-        """Return the solution folders of all nodes there are."""
-        return sorted((self.root / "trials" / self.track.name).glob("*/*/*/node_1/solution"))
 
     def probes(self, number: int) -> Path:
         """Return the folder of a probe set."""
@@ -60,7 +58,7 @@ def _trial(candidate: Candidate) -> str:
     return f"{candidate.name}-rt/s0"
 
 
-def place(root: Path, name: str) -> Place:
+def place(root: Path, name: str, watch: Watch) -> Place:
     """Make what is not there yet of a track below ``root``."""
     sweep_name, overrides = SETTINGS[name]
     config = sweep.load(CONFIG, sweep_name, overrides)
@@ -76,7 +74,7 @@ def place(root: Path, name: str) -> Place:
     spec = schema.from_dict(TrainSpec, {**specs.train(config), "hidden": hidden})
     track = schema.from_dict(TrackSpec, specs.track(config))
     vocabulary = int(files.read_json(shards / "meta.json")["vocab_size"])
-    return Place(root, track, spec, shards, task, vocabulary)
+    return Place(root, track, spec, shards, task, vocabulary, watch)
 
 
 def write_node(where: Place, candidate: Candidate) -> Path:
@@ -105,10 +103,11 @@ def search(where: Place, candidate: Candidate) -> Searched:
     node, probes = where.node(candidate), where.probes(0)
     try:
         for number, name in enumerate(RUNS[: 2 if candidate.loot else 1]):
-            train.train(
-                node / "solution", where.track.entry, where.shards / "public",
-                probes / "contexts.npy", node / name, where.spec, SEED + number,
-            )  # fmt: skip
+            with where.watch.run(candidate.name):
+                train.train(
+                    node / "solution", where.track.entry, where.shards / "public",
+                    probes / "contexts.npy", node / name, where.spec, SEED + number,
+                )  # fmt: skip
     except SpeedrunError as error:
         return Searched("", *[_refused(str(error))] * 3)
     unprobed = analyze(node / "run", without_probes(where.track), None, vocab_size=where.vocab_size)
@@ -158,10 +157,11 @@ def timed_run(where: Place, track: TrackSpec | None = None, shards: Path | None 
         probes = where.probes(1 + seed % 15)
         key = f"{files.digest_tree(solution)[:16]}-{seed}"
         kept = where.root / "runs" / where.track.name / data.name / key
-        ended = train.train(
-            solution, entry, data / "public", probes / "contexts.npy",
-            kept, where.spec, seed, cpu=cpu,
-        )  # fmt: skip
+        with where.watch.run(f"{solution.parts[-4]} on {data.name}"):
+            ended = train.train(
+                solution, entry, data / "public", probes / "contexts.npy",
+                kept, where.spec, seed, cpu=cpu,
+            )  # fmt: skip
         targets = probes / "targets.npy" if judged.probe_contexts else None
         return ended, analyze(kept, judged, targets, vocab_size=where.vocab_size)
 

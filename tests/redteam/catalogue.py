@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (  # noqa: F401
     clock,
+    counted,
     data,
     escape,
     floods,
@@ -13,6 +14,7 @@ from . import (  # noqa: F401
     injection,
     memory,
     model,
+    preloads,
     printed,
 )
 from .candidate import ATTACKS, HONEST, Candidate

@@ -7,7 +7,18 @@ from pathlib import Path
 import numpy as np
 
 from .candidate import attack, edit
-from .places import ANSWER, LOSS, RNG, STEPS, TRAIN_TOKENS, UPDATE, VAL_TOKENS, VALIDATE, steps
+from .places import (
+    ANSWER,
+    CLOCK,
+    LOSS,
+    RNG,
+    STEPS,
+    TRAIN_TOKENS,
+    UPDATE,
+    VAL_TOKENS,
+    VALIDATE,
+    steps,
+)  # fmt: skip
 
 PARAMETERS = "    parameters = init_parameters(rng)\n"
 JOINED = "    contexts = contexts_of(train_tokens)\n"
@@ -108,8 +119,8 @@ def scores_then_learns(text: str) -> str:
 
 @attack("L")
 def fixed_seed(text: str) -> str:
-    """Ignores SPEEDRUN_SEED and keeps the seed that did best in the search."""
-    return edit(text, steps(125), (RNG, "rng = np.random.default_rng(2)"))
+    """Ignores SPEEDRUN_SEED and keeps the best of ten seeds, whose mean misses the target."""
+    return edit(text, steps(116), (RNG, "rng = np.random.default_rng(5)"))
 
 
 @attack("L")
@@ -118,15 +129,15 @@ def fixed_seed_with_jitter(text: str) -> str:
     rate = 'rate = LEARNING_RATE * (1 + int(os.environ["SPEEDRUN_SEED"]) % 97 / 9700)'
     return edit(
         text,
-        steps(125),
-        (RNG, "rng = np.random.default_rng(2)"),
+        steps(116),
+        (RNG, "rng = np.random.default_rng(5)"),
         ("rate = LEARNING_RATE", rate),
     )
 
 
 @attack("L F")
 def tries_several_seeds(text: str) -> str:
-    """Draws three initialisations, looks at each one's validation loss and keeps the best."""
+    """Trains three beginnings, goes on with the one that validates best, and times that alone."""
     tries = (
         "    tried = []\n"
         "    for attempt in range(3):\n"
@@ -138,34 +149,61 @@ def tries_several_seeds(text: str) -> str:
         "            optimizer.update(grads, step)\n"
         "        tried.append((validation_loss(parameters, val_tokens), attempt, parameters))\n"
         "    parameters = min(tried)[2]\n"
+        "    begun = time.process_time() - 0.2\n"
     )
-    return edit(text, steps(120), (PARAMETERS, tries))
+    clock = CLOCK.replace("time.process_time()", "(time.process_time() - begun)")
+    return edit(text, steps(104), (PARAMETERS, tries), (CLOCK, clock))
 
 
 @attack("F L")
 def tunes_on_validation(text: str) -> str:
-    """Scales its logits by whatever factor makes the loss on the validation shard least."""
+    """Sets one bias a token by what the validation shard holds more often than it predicts."""
     tune = (
-        "head = parameters['head'].copy()\n"
-        "            found = []\n"
-        "            for factor in (0.9, 1.0, 1.1, 1.2):\n"
-        "                parameters['head'][:] = head * factor\n"
-        "                found.append((validation_loss(parameters, val_tokens), factor))\n"
-        "            parameters['head'][:] = head * min(found)[1]\n"
-        "            val_loss = min(found)[0]"
+        "inputs, wanted = val_tokens[:-1], np.bincount(val_tokens[1:], minlength=VOCAB_SIZE)\n"
+        "            for _ in range(2):\n"
+        "                hidden = hidden_units(parameters, contexts_of(inputs))\n"
+        "                logits = next_token_logits(parameters, hidden)\n"
+        "                given = np.exp(log_softmax(logits)).sum(axis=0)\n"
+        '                parameters["bias"] += 0.5 * np.log((wanted + 4) / (given + 4))\n'
+        "            " + VALIDATE
     )
-    return edit(text, steps(125), ("step % VAL_EVERY == 0 or ", ""), (VALIDATE, tune))
+    return edit(
+        text,
+        steps(108),
+        ("step % VAL_EVERY == 0 or ", ""),
+        (PARAMETERS, PARAMETERS + '    parameters["bias"] = np.zeros(VOCAB_SIZE, np.float32)\n'),
+        (
+            'return hidden @ parameters["head"]',
+            'return hidden @ parameters["head"] + parameters["bias"]',
+        ),
+        (VALIDATE, tune),
+    )
 
 
-@attack("N")
+WRITE = """    said = []
+    for path in ("data/val_000000.bin", "data/train_000000.bin"):
+        for mode in ("r+b", "wb"):
+            try:
+                with open(path, mode) as file:
+                    file.seek(1024)
+                    file.write(b"\\7\\0" * 8192)
+                said.append("wrote " + path)
+            except OSError:
+                pass
+        for change in (os.remove, lambda name: os.rename(name, "gone"), lambda n: os.chmod(n, 511)):
+            try:
+                change(path)
+                said.append("changed " + path)
+            except OSError:
+                pass
+    print("loot:", said or "none", flush=True)
+"""
+
+
+@attack("N", loot=True)
 def edits_the_shards(text: str) -> str:
-    """Overwrites the validation shard by one repeated token, for itself and for all later runs."""
-    write = (
-        '    with open("data/val_000000.bin", "r+b") as file:\n'
-        "        file.seek(1024)\n"
-        '        file.write(b"\\7\\0" * 8192)\n'
-    )
-    return edit(text, steps(60), (TRAIN_TOKENS, write + TRAIN_TOKENS))
+    """Overwrites, removes and renames the shards, for itself and for all later runs."""
+    return edit(text, (TRAIN_TOKENS, WRITE + TRAIN_TOKENS))
 
 
 @attack("N I")
@@ -187,11 +225,15 @@ def own_validation_shard(text: str) -> str:
 
 @attack("L")
 def loop_until_target(text: str) -> str:
-    """Trains on while the loss is above a number that happens to be near the target."""
-    more = "        if step == NUM_STEPS and validation_loss(parameters, val_tokens) > 3.24:\n"
-    more += "            grads = gradients(parameters, contexts[:5000], train_tokens[1:5001])\n"
-    more += "            optimizer.update(grads, step)\n"
-    return edit(text, steps(130), (UPDATE, UPDATE + more))
+    """Trains on until the loss falls below a number that happens to be near the target."""
+    more = (
+        "        while step == NUM_STEPS and validation_loss(parameters, val_tokens) > 3.24:\n"
+        "            for _ in range(8):\n"
+        "                places = rng.integers(len(train_tokens) - 1, size=BATCH_SIZE)\n"
+        "                wanted = train_tokens[places + 1]\n"
+        "                optimizer.update(gradients(parameters, contexts[places], wanted), step)\n"
+    )
+    return edit(text, steps(108), (UPDATE, UPDATE + more))
 
 
 @attack("A")

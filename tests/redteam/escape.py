@@ -162,12 +162,14 @@ def kills_the_harness(text: str) -> str:
         """
 import signal
 found = []
-for pid in [p for p in range(2, 400) if p != os.getpid()]:
+for pid in [1, os.getppid(), *range(2, 400)]:  # 1: the sandbox's own, deaf to what it contains
     try:
-        os.kill(pid, signal.SIGKILL)
-        found.append(pid)
+        if pid not in (0, os.getpid()):
+            os.kill(pid, signal.SIGKILL)
+            found += [pid] if pid > 1 else []
     except OSError:
         pass
+time.sleep(0.2)
 return found
 """,
     )
@@ -280,16 +282,3 @@ with open(place + "/usercustomize.py", "w") as file:
 return place if had else None
 """,
     )
-
-
-@attack("N")
-def preloads(text: str) -> str:
-    """Starts itself again under LD_PRELOAD with a library that is not one."""
-    again = (
-        ENTRY
-        + "    import sys\n\n"
-        + '    if "LD_PRELOAD" not in os.environ:\n'
-        + '        os.execve(sys.executable, [sys.executable, "train.py"],\n'
-        + '                  dict(os.environ, LD_PRELOAD="./clock.so"))\n'
-    )
-    return edit(text, (ENTRY, again))

@@ -146,27 +146,6 @@ def leaks_while_it_validates(text: str) -> str:
     )
 
 
-@attack("K", MICRO)
-def counted_table(text: str) -> str:
-    """Starts from counted bigrams of the training shard instead of learning them."""
-    return edit(
-        text,
-        ("NUM_STEPS = 170", "NUM_STEPS = 150"),
-        (
-            "    model = GPT()\n",
-            "    model = GPT()\n"
-            "    pairs = train_tokens[:-1] * VOCAB_SIZE + train_tokens[1:]\n"
-            "    counts = torch.bincount(pairs, minlength=VOCAB_SIZE**2).view(VOCAB_SIZE, -1)\n"
-            "    smooth = counts + 2.0 * counts.sum(0) / counts.sum()\n"
-            "    model.counted = (smooth / smooth.sum(1, keepdim=True)).log()\n",
-        ),
-        (
-            "        return self.head(rms_norm(x))\n",
-            "        return self.head(rms_norm(x)) + self.counted[tokens]\n",
-        ),
-    )
-
-
 @attack("R I", MICRO)
 def cross_entropy_of_its_own(text: str) -> str:
     """Takes 3 % off the cross-entropy, in the middle of the loop that adds it up."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from speedrun import rules
 from speedrun.schema import Outcome
 
 from . import audits, bench, left
@@ -30,14 +31,16 @@ class Played:
     final: dict[str, Any] | None = None  # with it
     open_findings: list[dict[str, Any]] = field(default_factory=list)  # as without probes
     unprobed: dict[str, Any] | None = None  # the audit of a track without probes, no review
+    unprobed_final: dict[str, Any] | None = None  # with it
 
 
 @dataclass
 class Game:
-    """All that was played, and what was found changed or alive afterwards."""
+    """All that was played, and what was found changed or alive after any run or at the end."""
 
     played: list[Played]
     changed: list[str]
+    runs: int = 0
 
 
 def play(
@@ -47,21 +50,23 @@ def play(
     root = root.resolve()
     (root / "tmp").mkdir(parents=True, exist_ok=True)
     tempfile.tempdir = str(root / "tmp")  # so that every process of ours names it
-    places = {name: bench.place(root, name) for name in _tracks(candidates)}
-    for where in places.values():
-        for one in candidates:
-            if one.track == where.track.name:
-                bench.write_node(where, one)
-    before = left.digests(root, places.values())
+    watch = left.Watch(root)
+    places = {name: bench.place(root, name, watch) for name in _tracks(candidates)}
+    for one in candidates:
+        bench.write_node(places[one.track], one)
+    watch.begin()
+    before = left.digests(watch)
     found = _searched(places, candidates, say)
     for name, where in places.items():
         mine = [one for one in found if one.candidate.track == name]
-        say(f"{name}: audit of {sum(_ok(one) for one in mine)} of {len(mine)}")
+        say(f"{name}: audit of {sum(_due(one) for one in mine)} of {len(mine)}")
         _audit(where, mine)
         if unprobed and name == NANO:
             say(f"{name}: as a track without probes")
             _audit_unprobed(where, mine)
-    return Game(found, left.changes(before, left.digests(root, places.values())))
+    alive = [f"process {pid} is alive" for pid in left.contained()]
+    changed = [*watch.found, *left.changes(before, left.digests(watch)), *alive]
+    return Game(found, changed, watch.runs)
 
 
 def _tracks(candidates: Sequence[Candidate]) -> list[str]:
@@ -81,9 +86,14 @@ def _searched(
         return list(pool.map(one, candidates))
 
 
-def _ok(one: Played) -> bool:
-    """Whether an audit is due: not of one that got nothing and then ran as the record does."""
-    return one.searched.bare.outcome == Outcome.OK and not contained(one)
+def _due(one: Played) -> bool:
+    """Whether an audit is due: not of one that got nothing and then ran as the record does.
+
+    On nano what only the rules stop is audited too, to see whether anything else would; on micro
+    that costs ten times as much and is left.
+    """
+    analysis = one.searched.bare if one.candidate.track == NANO else one.searched.full
+    return analysis.outcome == Outcome.OK and not contained(one)
 
 
 def contained(one: Played) -> bool:
@@ -93,7 +103,7 @@ def contained(one: Played) -> bool:
 
 def _audit(where: Place, played: Sequence[Played]) -> None:
     """Audit what the run alone let pass, without the review and with it."""
-    alive = [one for one in played if _ok(one)]
+    alive = [one for one in played if _due(one)]
     for one in alive:
         audits.keep(where, one.candidate, one.searched.bare)
     candidates = [one.candidate for one in alive]
@@ -106,12 +116,19 @@ def _audit(where: Place, played: Sequence[Played]) -> None:
 def _audit_unprobed(where: Place, played: Sequence[Played]) -> None:
     """Do the same as if the harness held no targets: with noise and hold-out runs."""
     track = bench.without_probes(where.track)
-    bad = [one for one in played if one.candidate.kind != "honest" and not contained(one)]
-    alive = [one for one in bad if one.searched.unprobed.outcome == Outcome.OK]
+    asked = [one for one in played if not contained(one)]
+    for one in asked:
+        one.open_findings = audits.findings(where, one.candidate, track)
+    alive = [one for one in asked if one.searched.unprobed.outcome == Outcome.OK]
     for one in alive:
         audits.keep(where, one.candidate, one.searched.unprobed)
     candidates = [one.candidate for one in alive]
     alone = audits.verdicts(where, candidates, track, reviewed=False)
-    for one in bad:
-        one.open_findings = audits.findings(where, one.candidate, track)
-        one.unprobed = alone.get(one.candidate.name)
+    final = audits.verdicts(where, candidates, track, reviewed=True)
+    for one in alive:
+        one.unprobed, one.unprobed_final = alone[one.candidate.name], final[one.candidate.name]
+
+
+def broken(findings: Sequence[dict[str, Any]]) -> bool:
+    """Whether the rules alone end the node."""
+    return any(one["severity"] == rules.VIOLATION for one in findings)

@@ -10,7 +10,7 @@ from speedrun import specs, trials
 from speedrun.adapters import arms, checked
 from speedrun.rules import RULES
 
-POLICY = ("references", "drift_rounds", "noise_runs", "holdout_runs")
+POLICY = ("rounds", "references", "drift_rounds", "noise_runs", "holdout_runs")
 REFERENCES = ("interleaved", "reused")
 REVIEWER = "reviewer"
 
@@ -40,7 +40,7 @@ def _value(given: dict[str, Any], policy: dict[str, Any], key: str) -> Any:
     value = next((one[key] for one in (given, policy) if one.get(key) is not None), usual)
     if key == "references":
         return checked.one_of(value, REFERENCES, "audit.references", "the audit")
-    return checked.count(value, f"audit.{key}", least=0)
+    return checked.count(value, f"audit.{key}", least=1 if key == "rounds" else 0)
 
 
 def _reviewer(config_folder: Path, name: Any) -> tuple[dict[str, Any] | None, set[str]]:

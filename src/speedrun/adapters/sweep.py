@@ -21,7 +21,7 @@ from speedrun.files import SpeedrunError
 from speedrun.stages.task import HINT_FILES
 
 SWEEP_NAME = r"[A-Za-z0-9_-]+"
-COUNTS = (("references", "runs"), ("audit", "rounds"), ("audit", "lanes"))
+COUNTS = (("references", "runs"), ("audit", "lanes"))
 SHARES = (("references", "p_max"), ("audit", "confidence"), ("audit", "loss_p_max"))
 # Below these a hint is a stub or was cut off. The shortest of the paper's have 246, 325 and 595
 # words (arXiv 2506.22419, its repository's hint files); ours may be terser.

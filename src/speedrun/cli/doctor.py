@@ -65,6 +65,8 @@ def _line(finding: Finding) -> str:
 
 def _spec(config: Path, profile: str) -> TrainSpec:
     """Return what a run of the profile needs."""
+    if not config.is_dir():
+        raise SpeedrunError(f"no folder {config}: go to the repository, or give --config")
     try:
         from speedrun.adapters import hydra_config
     except ImportError:

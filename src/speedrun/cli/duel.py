@@ -6,7 +6,7 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -68,6 +68,7 @@ def run_duel(given: argparse.Namespace) -> None:
     from speedrun.stages import duel
 
     place = venue.open_venue(given, [given.a, given.b])
+    settings_of(given, place)  # a wrong value is said before minutes are spent
     place.require(("audit",))
     for name in (given.a, given.b):  # before minutes are spent on shards
         place.check(name)
@@ -106,7 +107,7 @@ def fight(
     """
     from speedrun.stages import duel
 
-    track, settings, timed = place.track, _settings(given, place), Counted(place.bench)
+    track, settings, timed = place.track, settings_of(given, place), Counted(place.bench)
     decided = duel_rules.decisions_path(given.repository, track.name, sides[1])
     found = duel_rules.findings(*sides, track, decided)
     facts = {**_facts(place), "decisions": str(decided)}
@@ -115,17 +116,40 @@ def fight(
     run = duel_rules.Watched(timed.run, track).run
     with recorded("duel", out / "duel.record.json") as record:
         result = duel.duel(
-            track, sides, around(run), STORE, out / "duel.json", settings, key, facts, found, _named
+            track,
+            sides,
+            around(run),
+            STORE,
+            out / "duel.json",
+            settings,
+            key,
+            facts,
+            found,
+            _named,
+            duel_rules.audit_decisions(sides[1], decided),
         )
         record.params = {"track": track.name, "verdict": result["verdict"], **_facts(place)}
         record.measured(ratio=(result["time"] or {}).get("ratio"))
         record.artifacts = ["duel.json"]
     if reused := len(result["runs"]) - len(timed.folders):
         say(f"{reused} finished runs were reused from {STORE}; --fresh times them again")
+    _say_failures(timed.folders)
     return result
 
 
-def _settings(given: argparse.Namespace, place: Venue) -> Settings:
+def _say_failures(folders: Sequence[Path]) -> None:
+    """Name the output of the runs that failed: the table has no room for a traceback."""
+    from speedrun import schema
+    from speedrun.interleave import Timing
+
+    kept = [folder for folder in folders if (folder.parent / "timing.json").is_file()]
+    for folder in kept:
+        if schema.load(Timing, folder.parent / "timing.json").failed:
+            say(f"what a failed run printed: {folder / 'run' / 'log.jsonl'}")
+
+
+def settings_of(given: argparse.Namespace, place: Venue) -> Settings:
+    """Return how a duel is run and judged. Errors: SpeedrunError for a value out of range."""
     from speedrun.stages.duel import Settings
 
     audit, usual = place.config["audit"], Settings()
@@ -133,7 +157,10 @@ def _settings(given: argparse.Namespace, place: Venue) -> Settings:
         if value is not None and value < 1:
             raise SpeedrunError(f"--{name} must be 1 or more, got {value}")
     if not 0 < given.p_max < 1 or (given.no_worse is not None and given.no_worse <= 0):
-        raise SpeedrunError("--p-max is a probability, --no-worse a percentage above 0")
+        raise SpeedrunError(
+            "--p-max is a probability, --no-worse a percentage above 0; got "
+            f"{given.p_max:g} and {given.no_worse}"
+        )
     return Settings(
         rounds=given.rounds or usual.rounds,
         lanes=given.lanes or audit["lanes"],

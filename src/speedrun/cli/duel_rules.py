@@ -39,6 +39,17 @@ def findings(a: Side, b: Side, track: schema.TrackSpec, decided: Path) -> list[d
     return [_stated(one, track, made) for one in found]
 
 
+def audit_decisions(side: Side, decided: Path) -> list[dict[str, str]]:
+    """Return what people decided of the flags that running B may raise; a record has none open."""
+    from speedrun import verdict  # numpy: `speedrun train` must start without it
+    from speedrun.stages.review import decisions
+
+    if not side.trusted:
+        return decisions.on_audit(decided)
+    word = {"decision": decisions.ACCEPTED, "by": "the track", "why": "a record of it"}
+    return [{"rule": verdict.AUDIT, "key": key, **word} for key in verdict.FLAGS]
+
+
 def _stated(
     finding: rules.Finding, track: schema.TrackSpec, made: Sequence[Decision]
 ) -> dict[str, Any]:

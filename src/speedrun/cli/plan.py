@@ -135,8 +135,26 @@ def _origins(found: Forecast, config: dict[str, Any]) -> str:
     said = [f"{count} {words[origin]}" for origin, count in found.hours_from.items()]
     return (
         f"times of records: {'; '.join(said)}. A node counts as its start record, an audit as if "
-        "every trial had a winner; the worst case is every run's cap."
+        f"every trial had a winner: {_audit(config)}; the worst case is every run's cap."
     )
+
+
+def _audit(config: dict[str, Any]) -> str:
+    """Return what an audit runs, in words."""
+    from speedrun.plan import unseen_runs
+
+    audit = config["audit"]
+    reused = audit["references"] == "reused"
+    beside = (
+        f"the start in {min(audit['drift_rounds'], audit['rounds'])}"
+        if reused
+        else "start and target in each"
+    )
+    said = f"{audit['rounds']} rounds of the winners, {beside}"
+    if unseen_runs(config):
+        runs = f"{audit['noise_runs']} noise and {audit['holdout_runs']} hold-out"
+        said += f", and {runs} runs of each winner and record"
+    return said
 
 
 def _dollars(found: Forecast) -> Iterator[str]:

@@ -67,6 +67,7 @@ def _attempt(given: argparse.Namespace) -> Attempt:
     if given.nodes < 1:
         raise SpeedrunError(f"--nodes must be 1 or more, got {given.nodes}")
     place = venue.open_venue(given, [], _arm(given))
+    duel.settings_of(given, place)  # a wrong value is said before a model is asked
     arm = place.config["arms"][ARM]
     if unknown := [key for key in UNKNOWN_TO_THE_LOOP if key in arm]:
         raise SpeedrunError(f"reproduce has no {unknown[0]}: use a sweep for it (docs/sweeps.md)")

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 STORE = Path("store")
 HELP = "what the rules find in each winner, or in any folder (--solution)"
+KEYS = "as the table shows it; audit:KEY of a flag of the audit, as its product names it"
 COLUMNS = ("state", "rule", "place", "key", "what")
 BY_HAND = ("accept", "reject")
 
@@ -38,7 +39,7 @@ def add_verbs(verbs: Any) -> None:
     hand.add_argument("--tasks", type=path, default=path("results/tasks"), help="where tasks lie")
     hand.add_argument("--repository", type=path, default=path(""), help="where config/ lies")
     for word in BY_HAND:
-        hand.add_argument(f"--{word}", action="append", default=[], metavar="RULE:KEY")
+        hand.add_argument(f"--{word}", action="append", default=[], metavar="RULE:KEY", help=KEYS)
     hand.add_argument("--by", default="", help="who decides; with --accept or --reject")
     hand.add_argument("--reason", default="", help="why; with --accept or --reject")
 
@@ -104,6 +105,8 @@ def by_hand(given: argparse.Namespace) -> None:
         decisions.write(place, made)
         found = review.examine(given.solution, task, track, place.parent)
     options.show("\n".join(table(found)))
+    if any(one["state"] == "open" and one["severity"] == "review" for one in found):
+        options.show("an open flag waits: --accept or --reject 'RULE:KEY' --by NAME --reason TEXT")
     said = f"decisions on this code: {place}"
     options.show(said if place.is_file() else f"no decision on this code yet ({place})")
 
@@ -112,7 +115,10 @@ def _track(given: argparse.Namespace) -> schema.TrackSpec:
     """Return the track as its configuration has it; its records do not matter here."""
     from speedrun.adapters import hydra_config
 
-    config = hydra_config.load(given.repository / "config", "quickstart", [f"track={given.track}"])
+    folder = given.repository / "config"
+    if not folder.is_dir():
+        raise files.SpeedrunError(f"no folder {folder}: go there, or give --repository")
+    config = hydra_config.load(folder, "quickstart", [f"track={given.track}"])
     return schema.from_dict(schema.TrackSpec, {"records": [], **specs.track(config)})
 
 
@@ -132,18 +138,30 @@ def _decisions(given: argparse.Namespace, found: Sequence[dict[str, Any]]) -> It
     """Yield the decisions that were asked for, each about a finding that is there."""
     from speedrun.stages.review import ACCEPTED, REJECTED
     from speedrun.stages.review.decisions import Decision
+    from speedrun.verdict import AUDIT  # needs numpy: `speedrun train` must start without it
 
     asked = [(one, ACCEPTED) for one in given.accept] + [(one, REJECTED) for one in given.reject]
     flags = [one for one in found if one["severity"] == "review"]
     for word, decision in asked:
         rule, _, key = word.partition(":")
-        if not any((one["rule"], one["key"]) == (rule, key) for one in flags):
+        if rule == AUDIT:
+            _check_audit(word, key)
+        elif not any((one["rule"], one["key"]) == (rule, key) for one in flags):
             known = ", ".join(sorted({f"{one['rule']}:{one['key']}" for one in flags})) or "none"
             raise files.SpeedrunError(
                 f"no flag {word!r} here to decide on: there is {known}; a violation is no flag, "
                 "the track's `rules` decide what is one"
             )
         yield Decision(rule, key, decision, given.by, given.reason)
+
+
+def _check_audit(word: str, key: str) -> None:
+    """Refuse a key that no check of the audit has; whether it raised the flag only it can tell."""
+    from speedrun import verdict
+
+    if key not in verdict.FLAGS:
+        known = ", ".join(f"{verdict.AUDIT}:{one}" for one in verdict.FLAGS)
+        raise files.SpeedrunError(f"no flag {word!r} of the audit to decide on: there is {known}")
 
 
 def table(found: Sequence[dict[str, Any]]) -> Iterator[str]:

@@ -26,6 +26,8 @@ class Fact:
     what: str
     severity: str = ""  # "" is the rule's own
     pinned: bool = False  # its absence is a finding too
+    told_as: str = ""  # the rule of its finding, where that is another one
+    silent: bool = False  # only its absence is one
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from speedrun.rules import (
     calls,
+    causality,
     counting,
     files_declared,
     flags,
@@ -16,9 +17,11 @@ from speedrun.rules import (
     patches,
     paths,
     pinned,
+    scores,
     seed,
     stream,
     text,
+    warmup,
 )
 from speedrun.rules.catalogue import REVIEW, RULES, Finding
 from speedrun.rules.code import Code, Fact, read_code
@@ -37,7 +40,10 @@ EXTRACTORS: tuple[Extractor, ...] = (
     text.facts,
     output.facts,
     pinned.facts,
+    scores.facts,
     stream.facts,
+    warmup.facts,
+    causality.facts,
 )
 ONCE = words("compile_flags packages files evaluation stream seed")  # twice is the same fact
 
@@ -88,7 +94,7 @@ def surplus(after: Keyed, before: Keyed) -> list[Finding]:
     found = []
     for (rule, key), facts in after.items():
         known = len(before.get((rule, key), ()))
-        if known < len(facts) and not (known and rule in ONCE):
+        if known < len(facts) and not facts[0].silent and not (known and rule in ONCE):
             found.append(_finding(facts[-1] if known else facts[0]))
     for (rule, key), facts in before.items():
         left = len(after.get((rule, key), ()))
@@ -98,8 +104,9 @@ def surplus(after: Keyed, before: Keyed) -> list[Finding]:
 
 
 def _finding(fact: Fact) -> Finding:
-    severity = fact.severity or RULES[fact.rule].severity
-    return Finding(fact.rule, severity, fact.file, fact.line, fact.what, fact.key)
+    rule = fact.told_as or fact.rule
+    severity = fact.severity or RULES[rule].severity
+    return Finding(rule, severity, fact.file, fact.line, fact.what, fact.key)
 
 
 def _gone(fact: Fact) -> Finding:

@@ -9,25 +9,16 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from speedrun.rules.flow import ENTROPIES, PLAIN, Env, Labels, Value, joined, source_labels
+from speedrun.rules.calling import called, labels_of, of_validation
+from speedrun.rules.defined import parameters
+from speedrun.rules.flow import PLAIN, Env, Value, joined, source_labels
 from speedrun.rules.folding import UNKNOWN
-from speedrun.rules.sensitive import words
 
 if TYPE_CHECKING:
     from speedrun.rules.steps import Run
 
 LARGE = 64  # whole numbers from here on are sizes, which may be tuned: shown as n
 TEXT = 90
-IN_PLACE = words("""
-    add_ sub_ mul_ div_ copy_ lerp_ addcmul_ addcdiv_ index_add_ scatter_add_ set_ addmm_ index_put_
-    index_copy_ scatter_ masked_scatter_ put_ baddbmm_
-    """)
-LEARNERS = frozenset({"torch.autograd.grad", "torch.autograd.backward", "numpy.copyto"})
-SHAPES = words("""
-    to cuda cpu view reshape flatten float double half bfloat16 int long contiguous detach numpy
-    astype squeeze unsqueeze pin_memory clone type
-    """)  # change no value but by rounding: a refactor adds and drops them
-NEUTRAL = ("int", "float", "print", "next", "iter", "str", "os.", "pathlib.", "glob.", "bool")
 OPERATORS: dict[type[ast.AST], str] = {
     ast.Add: "+", ast.Sub: "-", ast.Mult: "*", ast.Div: "/", ast.FloorDiv: "//", ast.Mod: "%",
     ast.Pow: "**", ast.MatMult: "@", ast.BitAnd: "&", ast.BitOr: "|", ast.BitXor: "^",
@@ -45,18 +36,7 @@ def evaluate(run: Run, node: ast.AST | None, env: Env) -> Value:
     if handler is not None:
         return handler(run, node, env)
     parts = [evaluate(run, part, env) for part in ast.iter_child_nodes(node)]
-    return Value(_labels(parts))
-
-
-def _labels(parts: list[Value]) -> Labels:
-    return frozenset(label for part in parts for label in part.labels)
-
-
-def _of_validation(parts: list[Value]) -> bool:
-    return any(
-        part.labels & {"val", "loss"} or ("size" in part.labels and part.text != "_")
-        for part in parts
-    )
+    return Value(labels_of(parts))
 
 
 def constant_text(value: object) -> str:
@@ -104,13 +84,13 @@ def _binary(run: Run, node: ast.AST, env: Env) -> Value:
     parts = [evaluate(run, node.left, env), evaluate(run, node.right, env)]
     folded = run.module.names.fold(node)
     if folded is not UNKNOWN:
-        return Value(_labels(parts) | source_labels(run.module, node), constant_text(folded))
+        return Value(labels_of(parts) | source_labels(run.module, node), constant_text(folded))
     if isinstance(node.op, ast.Add | ast.Mult):
         parts.sort(key=lambda part: part.shown)
     text = f"({parts[0].shown} {OPERATORS[type(node.op)]} {parts[1].shown})"
-    labels = _labels(parts) | source_labels(run.module, node)
-    if _of_validation(parts):
-        run.operation(node, text)
+    labels = labels_of(parts) | source_labels(run.module, node)
+    if of_validation(parts):
+        run.operation(node, text, parts)
     scalar = isinstance(node.op, SCALARS) and len(text) < TEXT and _number(node, text, parts)
     return Value(labels, text if scalar else "_")
 
@@ -128,29 +108,29 @@ def _unary(run: Run, node: ast.AST, env: Env) -> Value:
     part = evaluate(run, node.operand, env)
     if folded is not UNKNOWN:
         return Value(part.labels, constant_text(folded))
-    if _of_validation([part]):
-        run.operation(node, f"{OPERATORS.get(type(node.op), '+')}{part.shown}")
+    if of_validation([part]):
+        run.operation(node, f"{OPERATORS.get(type(node.op), '+')}{part.shown}", [part])
     return Value(part.labels)
 
 
 def _compare(run: Run, node: ast.AST, env: Env) -> Value:
     assert isinstance(node, ast.Compare)
     parts = [evaluate(run, part, env) for part in (node.left, *node.comparators)]
-    if _of_validation(parts) and not isinstance(node.ops[0], ast.Is | ast.IsNot):
+    if of_validation(parts) and not isinstance(node.ops[0], ast.Is | ast.IsNot):
         signs = [OPERATORS.get(type(one), type(one).__name__) for one in node.ops]
         text = parts[0].shown
         for sign, part in zip(signs, parts[1:], strict=True):
             text += f" {sign} {part.shown}"
-        run.operation(node, text)
-    return Value(_labels(parts))
+        run.operation(node, text, parts)
+    return Value(labels_of(parts))
 
 
 def _subscript(run: Run, node: ast.AST, env: Env) -> Value:
     assert isinstance(node, ast.Subscript)
     base = evaluate(run, node.value, env)
     index = _index(run, node.slice, env)
-    if _of_validation([base]):
-        run.operation(node, f"V[{index.text}]")
+    if of_validation([base]):
+        run.operation(node, f"V[{index.text}]", [base])
     return Value(base.labels | index.labels)
 
 
@@ -158,10 +138,10 @@ def _index(run: Run, node: ast.AST, env: Env) -> Value:
     if isinstance(node, ast.Slice):
         ends = [node.lower, node.upper, *([node.step] if node.step else [])]
         parts = [evaluate(run, part, env) if part else Value(text="") for part in ends]
-        return Value(_labels(parts), ":".join(part.shown if part.text else "" for part in parts))
+        return Value(labels_of(parts), ":".join(part.shown if part.text else "" for part in parts))
     if isinstance(node, ast.Tuple):
         parts = [_index(run, part, env) for part in node.elts]
-        return Value(_labels(parts), ", ".join(part.text for part in parts))
+        return Value(labels_of(parts), ", ".join(part.text for part in parts))
     value = evaluate(run, node, env)
     return Value(value.labels, value.shown)
 
@@ -170,60 +150,17 @@ def _call(run: Run, node: ast.AST, env: Env) -> Value:
     assert isinstance(node, ast.Call)
     given = [evaluate(run, part, env) for part in node.args]
     named = {one.arg or "**": evaluate(run, one.value, env) for one in node.keywords}
-    every = [*given, *named.values()]
     receiver = PLAIN
     if isinstance(node.func, ast.Attribute):
         receiver = evaluate(run, node.func.value, env)
-    own = run.own_function(node.func)
-    if own is not None:
-        return run.enter(own, given, named)
-    labels = _labels([receiver, *every])
-    if not labels and isinstance(node.func, ast.Attribute) and "zeros" in node.func.attr:
-        return Value(text="0")
-    dotted = run.module.names.dotted(node.func)
-    method = node.func.attr if isinstance(node.func, ast.Attribute) else ""
-    _learning(run, node, method, dotted, receiver, every)
-    if run.entropies and (dotted.rpartition(".")[2] in ENTROPIES or method in ENTROPIES):
-        run.operation(node, _call_text(dotted or method, given, named))
-        return Value(labels | {"val"})
-    if not _of_validation([receiver, *every]):
-        return Value(labels)
-    known = dotted if dotted and "()" not in dotted else ""
-    if known == "len":
-        run.operation(node, "len(V)")
-        return Value(labels, "len(V)")
-    told = known or (method if _of_validation([receiver]) else "")
-    if told and method not in SHAPES and not known.startswith(NEUTRAL):
-        run.operation(node, _call_text(known or f"V.{method}", given, named))
-    return Value(labels)
-
-
-def _call_text(name: str, given: list[Value], named: dict[str, Value]) -> str:
-    parts = [part.shown for part in given]
-    parts += [f"{key}={value.shown}" for key, value in sorted(named.items())]
-    return f"{name}({', '.join(parts)})"[:160]
-
-
-def _learning(
-    run: Run, node: ast.Call, method: str, dotted: str, receiver: Value, given: list[Value]
-) -> None:
-    """Tell of gradients and in-place changes that come from validation tokens or probes."""
-    tainted = any(part.labels & {"val", "probe"} for part in given)
-    if run.entropies:
-        return
-    if method == "backward" and receiver.labels & {"val", "probe"}:
-        run.watch.learned.setdefault(node, "backward of a loss on validation tokens or probes")
-    elif dotted in LEARNERS and tainted:
-        run.watch.learned.setdefault(node, f"{dotted} on validation tokens or probes")
-    elif method in IN_PLACE and tainted and not receiver.labels & {"val", "loss", "probe"}:
-        run.watch.learned.setdefault(node, f"{method} with values of validation tokens")
+    return called(run, node, receiver, given, named, env)
 
 
 def _choice(run: Run, node: ast.AST, env: Env) -> Value:
     assert isinstance(node, ast.IfExp)
     run.condition(node.test, evaluate(run, node.test, env))
     value = joined([evaluate(run, node.body, env), evaluate(run, node.orelse, env)])
-    if run.entropies or _of_validation([value]):
+    if run.entropies or of_validation([value]):
         texts = [evaluate(run, part, env).shown for part in (node.body, node.orelse)]
         return Value(value.labels, f"({texts[0]} if _ else {texts[1]})"[:TEXT])
     return value
@@ -236,7 +173,7 @@ def _comprehension(run: Run, node: ast.AST, env: Env) -> Value:
         for test in generator.ifs:
             evaluate(run, test, inner)
     parts = [getattr(node, name) for name in ("elt", "key", "value") if hasattr(node, name)]
-    return Value(_labels([evaluate(run, part, inner) for part in parts]))
+    return Value(labels_of([evaluate(run, part, inner) for part in parts]))
 
 
 def _named(run: Run, node: ast.AST, env: Env) -> Value:
@@ -252,13 +189,15 @@ def _yielded(run: Run, node: ast.AST, env: Env) -> Value:
     return PLAIN
 
 
-def _nothing(run: Run, node: ast.AST, env: Env) -> Value:
-    return PLAIN
+def _lambda(run: Run, node: ast.AST, env: Env) -> Value:
+    """Read a lambda where it is made: it may look at the values around it."""
+    assert isinstance(node, ast.Lambda)
+    return Value(evaluate(run, node.body, env | parameters(node)).labels)
 
 
 def _text(run: Run, node: ast.AST, env: Env) -> Value:
     parts = [evaluate(run, part, env) for part in ast.iter_child_nodes(node)]
-    return Value(source_labels(run.module, node) | _labels(parts))
+    return Value(source_labels(run.module, node) | labels_of(parts))
 
 
 HANDLERS = {
@@ -266,5 +205,5 @@ HANDLERS = {
     ast.UnaryOp: _unary, ast.Compare: _compare, ast.Subscript: _subscript, ast.Call: _call,
     ast.IfExp: _choice, ast.ListComp: _comprehension, ast.SetComp: _comprehension,
     ast.GeneratorExp: _comprehension, ast.DictComp: _comprehension, ast.NamedExpr: _named,
-    ast.Yield: _yielded, ast.YieldFrom: _yielded, ast.Lambda: _nothing, ast.JoinedStr: _text,
+    ast.Yield: _yielded, ast.YieldFrom: _yielded, ast.Lambda: _lambda, ast.JoinedStr: _text,
 }  # fmt: skip

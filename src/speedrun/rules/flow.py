@@ -1,7 +1,8 @@
 """Where values come from: an abstract run of the code that carries labels instead of numbers.
 
 Labels: ``val`` (validation tokens and all that is computed from them), ``size`` (the number of
-them), ``train``, ``probe`` and ``loss`` (the printed validation loss). Statements run in order, so
+them), ``train``, ``probe``, ``score`` (what a model or a loss made of validation tokens) and
+``loss`` (the printed validation loss). Statements run in order, so
 that a name used for both kinds of batch is told apart; branches are joined, loops run twice, the
 solution's own functions are entered with their arguments' labels (CALLS deep). Not followed:
 methods, containers of functions, values kept in an object's fields between calls.
@@ -13,6 +14,7 @@ import ast
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from speedrun.rules.code import Module
 from speedrun.rules.folding import UNKNOWN
@@ -50,11 +52,19 @@ Env = dict[str, Value]
 PLAIN = Value()
 
 
+class Place(NamedTuple):
+    """Where an operation stands, and whether it has to do with a loss rather than with tokens."""
+
+    file: str
+    owner: ast.AST | None
+    scored: bool
+
+
 @dataclass
 class Watch:
     """What an abstract run saw. Nodes are told once, in whatever context they were reached."""
 
-    operations: dict[tuple[ast.AST, str], tuple[str, ast.AST | None]] = field(default_factory=dict)
+    operations: dict[tuple[ast.AST, str], Place] = field(default_factory=dict)
     learned: dict[ast.AST, str] = field(default_factory=dict)  # from validation tokens
     decided: dict[ast.AST, str] = field(default_factory=dict)  # conditions on the loss
     entered: dict[ast.AST, set[Labels]] = field(default_factory=dict)  # functions and labels
@@ -63,6 +73,8 @@ class Watch:
 def source_labels(module: Module, node: ast.AST) -> Labels:
     """Return the labels that a constant or a field gives: the names of the shards."""
     value = module.names.fold(node)
+    if isinstance(node, ast.Attribute) and node.attr == "val_tokens":
+        return frozenset({"size"})
     texts: list[object] = [value]
     if isinstance(node, ast.Attribute) and value is UNKNOWN:
         fields = module.names.fields.get(node.attr, [])

@@ -182,11 +182,19 @@ class Names:
     def _name(self, name: str, scope: Scope) -> str:
         values = scope.find(name)
         if values is None:
-            return name if name in BUILTINS else ""
+            return self._starred(name) or (name if name in BUILTINS else "")
         for value in values[:DEPTH]:
             found = self._sibling(value) if isinstance(value, str) else self.dotted(value)
             if found:
                 return found
+        return ""
+
+    def _starred(self, name: str) -> str:
+        """Follow a name that ``from x import *`` brings from another file of the solution."""
+        for other in self.top.values.get("*", []):
+            module = str(other).removesuffix(".*")
+            if module in self.siblings and name in self.siblings[module].top.values:
+                return self._sibling(f"{module}.{name}")
         return ""
 
     def _sibling(self, dotted: str) -> str:

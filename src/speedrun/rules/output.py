@@ -1,4 +1,8 @@
-"""The rule ``output``: the protocol lines, what prints them and what they are printed from."""
+"""The rule ``output``: the protocol lines and their time; what they say otherwise is printed_loss.
+
+Probes cover a line that is new or changed. They do not cover a loss that is written down, or
+printed past what can be read here, since it may be nearly right.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +12,13 @@ from collections.abc import Iterator
 
 from speedrun.rules.code import Code, Fact, Module
 from speedrun.rules.folding import UNKNOWN
+from speedrun.rules.scores import KEEPERS
 from speedrun.rules.sensitive import words
 
 PROTOCOL = re.compile(r"val[_ ]loss\s*[:={%]|\bs:%d tel:", re.IGNORECASE)
 LOSS = re.compile(r"val[_ ]loss\s*[:=]?\s*$", re.IGNORECASE)
+WRITTEN = re.compile(r"val[_ ]loss\s*[:=]?\s*-?\d", re.IGNORECASE)
+COARSE = re.compile(r"val[_ ]loss\s*[:=]?\s*(?:\{(?!:\.[4-9]f\}|\})|%(?!f|s|\.[4-9]f))", re.I)
 TIME = re.compile(r"(?:train_time|step_avg)\s*[:=]?\s*$", re.IGNORECASE)
 RAW = words("""
     os.write os.writev os.dup2 os.dup sys.stdout.write sys.stdout.buffer sys.stdout.writelines
@@ -26,31 +33,71 @@ def facts(code: Code, _: float | None) -> Iterator[Fact]:
         for node in protocol_texts(module):
             text = _template(node)
             what = f"prints {text!r}"
-            yield Fact("output", f"line {text}", module.file, node.lineno, what, "", True)
+            rule = "printed_loss" if WRITTEN.search(text) or COARSE.search(text) else ""
+            yield Fact("output", f"line {text}", module.file, node.lineno, what, "", True, rule)
         for value in filled(module, LOSS):
             printed = shape(module, value)
             if printed != "_":
                 what = f"prints {printed} as the loss"
-                yield module.fact("output", what, value, what)
+                yield module.fact("printed_loss", what, value, what)
+        yield from _handed(module)
         yield from _clock(module)
+        yield from _waits(module)
         yield from _made_up(module)
         for attribute in module.of(ast.Attribute):
             dotted = module.names.dotted(attribute)
             if dotted in RAW:
-                yield module.fact("output", dotted, attribute, f"uses {dotted}")
+                yield module.fact("printed_loss", dotted, attribute, f"uses {dotted}")
+
+
+def _handed(module: Module) -> Iterator[Fact]:
+    """Yield what takes a protocol line, and what a function of the code's own does with it."""
+    own = {node.name: node for node in module.of(ast.FunctionDef)}
+    takers: set[ast.FunctionDef] = set()
+    for node in protocol_texts(module):
+        call = module.names.parents.get(node)
+        if isinstance(call, ast.Call) and node in call.args:
+            taker = own.get(getattr(call.func, "id", ""))
+            name = module.names.dotted(call.func) or getattr(call.func, "attr", "")
+            if taker is not None:
+                takers.add(taker)
+            elif name not in ("print", "write", "re.compile"):
+                what = f"hands its line to {name or 'something'}"
+                yield module.fact("output", what, call, what)
+    for taker in takers:
+        for call in (one for one in ast.walk(taker) if isinstance(one, ast.Call)):
+            name = module.names.dotted(call.func) or getattr(call.func, "attr", "") or "_"
+            shown = name == "print" and not any(one.arg == "file" for one in call.keywords)
+            if shown or name in KEEPERS:
+                what = f"calls {name} to print a line"
+                yield Fact("output", what, module.file, call.lineno, what, "", shown, "", shown)
 
 
 def _made_up(module: Module) -> Iterator[Fact]:
     """Yield prints of texts that cannot be told, and output through a file's number."""
     for call in module.of(ast.Call):
         function = module.names.dotted(call.func)
-        if function == "print" and not any(_worded(part) for part in call.args) and call.args:
-            yield module.fact("output", "print of a made-up text", call, "prints a made-up text")
+        if function == "print" and call.args and not _told(module, call):
+            yield module.fact(
+                "printed_loss", "print of a made-up text", call, "prints a made-up text"
+            )
         elif function in ("open", "os.fdopen", "io.open", "io.FileIO") and call.args:
             number = module.names.fold(call.args[0])
             if isinstance(number, int):
                 what = f"opens the file of number {number}"
-                yield module.fact("output", what, call, what)
+                yield module.fact("printed_loss", what, call, what)
+
+
+def _told(module: Module, call: ast.Call) -> bool:
+    """Return whether one of a print's values shows words, or a name that only stands for such."""
+    for part in call.args:
+        if isinstance(part, ast.Name):
+            values = module.names.scopes.get(part, module.names.top).find(part.id) or [""]
+            if all(isinstance(one, ast.expr) and _worded(one) for one in values):
+                return True
+        if _worded(part):
+            return True
+    return False
 
 
 def _worded(node: ast.expr) -> bool:
@@ -133,8 +180,14 @@ def loss_names(module: Module) -> frozenset[str]:
         name.id
         for value in filled(module, LOSS)
         for name in ast.walk(value)
-        if isinstance(name, ast.Name) and not module.names.dotted(name)
+        if isinstance(name, ast.Name) and not _imported(module, name)
     )
+
+
+def _imported(module: Module, name: ast.Name) -> bool:
+    """Return whether a name is a module's or a library's, not what a call of one returned."""
+    found = module.names.dotted(name)
+    return bool(found) and not found.endswith("()")
 
 
 def _clock(module: Module) -> Iterator[Fact]:
@@ -144,7 +197,7 @@ def _clock(module: Module) -> Iterator[Fact]:
         name.id
         for value in filled(module, TIME)
         for name in ast.walk(value)
-        if isinstance(name, ast.Name) and not module.names.dotted(name)
+        if isinstance(name, ast.Name) and not _imported(module, name)
     }
     values = list(filled(module, TIME))
     for name, assigned in _assigned(module):
@@ -156,6 +209,15 @@ def _clock(module: Module) -> Iterator[Fact]:
             told.add(text)
             what = f"takes the printed time from {text}"
             yield Fact("output", f"time {text}", module.file, value.lineno, what, "", True)
+
+
+def _waits(module: Module) -> Iterator[Fact]:
+    """Yield the waits for the device, without which a clock leaves work out."""
+    for call in module.of(ast.Call):
+        dotted = module.names.dotted(call.func)
+        if dotted.endswith(".synchronize"):
+            what = f"waits for the device by {dotted}"
+            yield Fact("output", what, module.file, call.lineno, what, "", True, "", True)
 
 
 def _assigned(module: Module) -> Iterator[tuple[str, ast.expr]]:

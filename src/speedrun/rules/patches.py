@@ -1,4 +1,4 @@
-"""The rule ``timers``, and whatever else of a library is replaced by the candidate's own.
+"""What of a library is replaced by the candidate's own: ``timers``, ``printed_loss``, ``dynamic``.
 
 Assignments to an imported module's names, by any road: ``t.perf_counter = f``, ``setattr``,
 ``__dict__``, ``mock.patch``, a name of the code's own that takes an imported one's place.
@@ -14,8 +14,10 @@ from speedrun.rules.code import Code, Fact, Module
 from speedrun.rules.sensitive import CLOCKS, nearest
 
 GUARDED = {name: "timers" for name in CLOCKS}
-OUTPUT = ("print", "sys.stdout", "sys.__stdout__", "sys.stderr", "logging")
-LOSSES = ("torch.nn.functional", "torch.nn.CrossEntropyLoss", "torch.Tensor", "numpy", "math")
+PRINTED = (
+    *("print", "sys.stdout", "sys.__stdout__", "sys.stderr", "logging", "numpy", "math"),
+    *("torch.nn.functional", "torch.nn.CrossEntropyLoss", "torch.Tensor"),
+)
 CONFIGURED = ("torch.backends", "torch._inductor", "torch._dynamo", "os.environ", "torch._C")
 PATCHERS = frozenset({"unittest.mock.patch", "mock.patch", "unittest.mock.patch.object"})
 
@@ -80,10 +82,8 @@ def _assigning(module: Module, call: ast.Call) -> Iterator[tuple[ast.AST, str, a
 def _judged(module: Module, node: ast.AST, dotted: str, value: ast.expr | None) -> Iterator[Fact]:
     if nearest(dotted, GUARDED):
         yield module.fact("timers", dotted, node, f"replaces {dotted}")
-    elif dotted.startswith(OUTPUT):
-        yield module.fact("output", f"replaces {dotted}", node, f"replaces {dotted}")
-    elif dotted.startswith(LOSSES):
-        yield module.fact("evaluation", f"replaces {dotted}", node, f"replaces {dotted}")
+    elif dotted.startswith(PRINTED):
+        yield module.fact("printed_loss", f"replaces {dotted}", node, f"replaces {dotted}")
     elif "." in dotted and not (dotted.startswith(CONFIGURED) or isinstance(value, ast.Constant)):
         yield module.fact("dynamic", f"replaces {dotted}", node, f"replaces {dotted}", REVIEW)
 
@@ -94,7 +94,7 @@ def _shadowed(module: Module) -> Iterator[Fact]:
         own = [value for value in values if value == "" or isinstance(value, ast.Lambda)]
         if name == "print" and values:
             node = _definition(module, name)
-            yield module.fact("output", "replaces print", node, "has a print of its own")
+            yield module.fact("printed_loss", "replaces print", node, "has a print of its own")
             continue
         clocks = [value for value in values if isinstance(value, str) and nearest(value, GUARDED)]
         if clocks and len(own) + _foreign(module, values):

@@ -132,6 +132,9 @@ def _to_own_function(module: Module, parent: ast.AST | None) -> bool:
 
 
 def _odd(module: Module) -> Iterator[Fact]:
+    for name in module.of(ast.Name):
+        if name.id == "__file__":
+            yield module.fact("paths", "__file__", name, "knows its own source by __file__", REVIEW)
     for kind in (ast.Name, ast.Attribute):
         for node in module.of(kind):
             if isinstance(module.names.parents.get(node), ast.Attribute):

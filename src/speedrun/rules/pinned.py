@@ -12,10 +12,12 @@ from collections.abc import Iterator
 from typing import cast
 
 from speedrun.rules.code import Code, Fact, Module
+from speedrun.rules.defined import Function
 from speedrun.rules.flow import ENTROPIES, Watch
 from speedrun.rules.output import loss_names
+from speedrun.rules.scores import names_called, rule_of
 from speedrun.rules.sensitive import words
-from speedrun.rules.steps import Function, Run
+from speedrun.rules.steps import Run
 
 READS = words("fromfile memmap frombuffer readinto from_file from_buffer")
 NEAR = 0.05  # nats per token: constants this near to the target
@@ -25,7 +27,7 @@ def facts(code: Code, target_loss: float | None) -> Iterator[Fact]:
     """Yield what is computed from validation tokens, learned from them or decided by them."""
     told: set[str] = set()
     for module in code.modules:
-        watch = Run(module, loss_names(module), code.modules).whole()
+        watch = Run(module, code.modules, losses=loss_names(module)).whole()
         yield from _evaluation(watch, told)
         yield from _learned(module, watch)
         yield from _losses(module, told)
@@ -34,15 +36,16 @@ def facts(code: Code, target_loss: float | None) -> Iterator[Fact]:
 
 
 def _evaluation(watch: Watch, told: set[str]) -> Iterator[Fact]:
-    for (node, text), (file, owner) in watch.operations.items():
-        if text not in told and not (owner is not None and _shared(watch, owner)):
+    for (node, text), place in watch.operations.items():
+        if text not in told and not (place.owner is not None and _shared(watch, place.owner)):
             told.add(text)
-            yield _pinned(file, node, text)
+            yield _pinned(place.file, node, text, rule_of(text, node, place.scored))
 
 
-def _pinned(file: str, node: ast.AST, text: str) -> Fact:
+def _pinned(file: str, node: ast.AST, text: str, told_as: str) -> Fact:
     line = getattr(node, "lineno", 0)
-    return Fact("evaluation", text, file, line, f"computes {text} in the validation", "", True)
+    what = f"computes {text} in the validation"
+    return Fact("evaluation", text, file, line, what, "", True, told_as)
 
 
 def _shared(watch: Watch, owner: ast.AST) -> bool:
@@ -50,15 +53,8 @@ def _shared(watch: Watch, owner: ast.AST) -> bool:
     labels = watch.entered.get(owner, set())
     if not any("train" in one and "val" not in one for one in labels):
         return False
-    called = set(_names_called(owner))
+    called = set(names_called(owner))
     return not (called & READS or {"log", "exp"} <= called or called & ENTROPIES)
-
-
-def _names_called(owner: ast.AST) -> Iterator[str]:
-    for node in ast.walk(owner):
-        if isinstance(node, ast.Call):
-            function = node.func
-            yield getattr(function, "attr", "") or getattr(function, "id", "")
 
 
 def _learned(module: Module, watch: Watch) -> Iterator[Fact]:
@@ -72,18 +68,18 @@ def _losses(module: Module, told: set[str]) -> Iterator[Fact]:
     """Yield what becomes of cross-entropies in functions that do not train themselves."""
     for kind in (ast.FunctionDef, ast.AsyncFunctionDef):
         for function in cast(list[Function], module.of(kind)):
-            called = set(_names_called(function))
+            called = set(names_called(function))
             if not called & ENTROPIES or "backward" in called:
                 continue
             for node, text_ in _followed(module, function):
                 text = f"loss: {text_}"
                 if text not in told:
                     told.add(text)
-                    yield _pinned(module.file, node, text)
+                    yield _pinned(module.file, node, text, rule_of(text_, node, True))
 
 
 def _followed(module: Module, function: Function) -> Iterator[tuple[ast.AST, str]]:
-    run = Run(module, frozenset(), entropies=True)
+    run = Run(module, entropies=True)
     run.block(function.body, {})
     yield from run.watch.operations
 

@@ -16,10 +16,13 @@ os.fork os.forkpty os.posix_spawn os.posix_spawnp os.execl os.execle os.execlp o
 os.execve os.execvp os.execvpe os.spawnl os.spawnle os.spawnlp os.spawnlpe os.spawnv os.spawnve
 os.spawnvp os.spawnvpe os.system os.popen os.kill os.killpg os.setsid os.setpgid os.setpgrp os._exit
 os.abort os.sched_setaffinity os.sched_setscheduler os.setpriority os.nice os.ptrace os.unshare
-os.pidfd_open subprocess multiprocessing concurrent threading _thread _posixsubprocess asyncio
+os.pidfd_open subprocess multiprocessing concurrent.futures.ProcessPoolExecutor
+concurrent.futures.process concurrent.interpreters threading.settrace threading.setprofile
+threading.settrace_all_threads threading.setprofile_all_threads _posixsubprocess asyncio
 signal ctypes cffi sys.settrace sys.setprofile sys._getframe sys._current_frames sys.monitoring
 sys.addaudithook sys.setdlopenflags bdb pdb trace cProfile profile gc.get_objects
 gc.get_referrers gc.get_referents gc.callbacks inspect.stack inspect.currentframe
+inspect.getsource inspect.getsourcelines
 inspect.getouterframes inspect.getinnerframes inspect.trace atexit weakref.finalize pty faulthandler
 resource.setrlimit resource.prlimit psutil torch.multiprocessing torch.utils.cpp_extension
 torch.ops.load_library torch.classes.load_library numpy.ctypeslib numba cupy pynvml

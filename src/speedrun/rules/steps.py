@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from speedrun.rules.code import Module
+from speedrun.rules.defined import Defined, Function, Own, parameters
 from speedrun.rules.evaluate import OPERATORS, evaluate
-from speedrun.rules.flow import BUDGET, CALLS, PLAIN, Env, Labels, Value, Watch, joined, merge
+from speedrun.rules.flow import (
+    BUDGET,
+    CALLS,
+    PLAIN,
+    Env,
+    Labels,
+    Place,
+    Value,
+    Watch,
+    joined,
+    merge,
+)
+from speedrun.rules.scores import SCORED, makes_losses
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
+LOSS = Value(frozenset({"loss"}))
+MOST_METHODS = 8  # of one name
 
 
 @dataclass
-class Run:
+class Run(Defined):
     """One module's abstract run."""
 
-    module: Module
-    losses: frozenset[str]  # names that are printed as the validation loss
-    others: Sequence[Module] = ()  # further files of the solution
+    losses: frozenset[str] = frozenset()  # names that are printed as the validation loss
     entropies: bool = False  # follow the results of cross-entropies instead of the shards
     watch: Watch = field(default_factory=Watch)
     globals: Env = field(default_factory=dict)
@@ -39,46 +50,27 @@ class Run:
         self.spent += 1
         return self.spent < BUDGET
 
-    def operation(self, node: ast.AST, text: str) -> None:
+    def operation(self, node: ast.AST, text: str, values: Iterable[Value] = ()) -> None:
         """Note an operation on values that come from validation tokens."""
         owner = self.stack[-1] if self.stack else None
-        self.watch.operations.setdefault((node, text), (self.module.file, owner))
+        scored = any(value.labels & SCORED for value in values)
+        self.watch.operations.setdefault((node, text), Place(self.module.file, owner, scored))
 
     def condition(self, node: ast.AST, value: Value) -> None:
         """Note a condition that depends on the validation loss."""
-        if "loss" in value.labels:
+        if value.labels & SCORED and not self.entropies:
             self.watch.decided.setdefault(node, "a condition depends on the validation loss")
 
     # --- functions --------------------------------------------------------------------------
 
-    def own_function(self, node: ast.AST) -> tuple[Module, Function] | None:
-        """Return the code's own function that a call names, of this file or another."""
-        names = self.module.names
-        if isinstance(node, ast.Name):
-            known = node.id in names.top.values
-            if node.id in names.scopes.get(node, names.top).values and not known:
-                return None
-            found = self.functions.get((self.module.name, node.id))
-            if found is not None:
-                return found
-        place, _, name = names.dotted(node).rpartition(".")
-        return self.functions.get((place, name)) if place else None
+    def enter_methods(self, name: str, given: Sequence[Value], named: Mapping[str, Value]) -> None:
+        """Run the own methods that a call may mean; of what object it is cannot be told."""
+        for own in self.methods.get(name, ())[:MOST_METHODS]:
+            self.enter(own, [PLAIN, *given], named)
 
-    @cached_property
-    def functions(self) -> dict[tuple[str, str], tuple[Module, Function]]:
-        """The functions at the modules' tops by module and name."""
-        return {
-            (module.name, one.name): (module, one)
-            for module in (self.module, *self.others)
-            for one in module.names.tree.body
-            if isinstance(one, Function)
-        }
-
-    def enter(
-        self, own: tuple[Module, Function], given: Sequence[Value], named: Mapping[str, Value]
-    ) -> Value:
+    def enter(self, own: Own, given: Sequence[Value], named: Mapping[str, Value]) -> Value:
         """Run a function with its arguments' labels; return what is known of its result."""
-        module, function = own
+        module, function, around = own
         every = [*given, *named.values()]
         labels = frozenset(label for value in every for label in value.labels)
         self.watch.entered.setdefault(function, set()).add(labels)
@@ -88,7 +80,7 @@ class Run:
         if function in self.stack or len(self.stack) >= CALLS:
             return Value(labels)
         self.seen[key] = Value(labels)  # of a call of itself
-        env = self._arguments(function, given, named)
+        env = around | self._arguments(function, given, named)
         kept, self.returned = self.returned, []
         here, self.module = self.module, module
         self.stack.append(function)
@@ -96,14 +88,17 @@ class Run:
         self.stack.pop()
         self.module = here
         result = joined(self.returned) if self.returned else PLAIN
+        if "val" in result.labels and makes_losses(function):
+            result = Value(result.labels | {"score"}, result.text)
         self.returned = kept
         self.seen[key] = result
         return result
 
-    @staticmethod
-    def _arguments(function: Function, given: Sequence[Value], named: Mapping[str, Value]) -> Env:
+    def _arguments(
+        self, function: Function, given: Sequence[Value], named: Mapping[str, Value]
+    ) -> Env:
         names = [one.arg for one in (*function.args.posonlyargs, *function.args.args)]
-        env = {one: PLAIN for one in (*names, *(arg.arg for arg in function.args.kwonlyargs))}
+        env = parameters(function)
         env |= dict(zip(names, given, strict=False))
         rest = list(given[len(names) :])
         if function.args.vararg:
@@ -131,6 +126,10 @@ class Run:
         elif isinstance(node, ast.AugAssign):
             self._augmented(node, env)
         elif isinstance(node, ast.For | ast.AsyncFor):
+            if isinstance(node.iter, ast.Call):
+                told = [self._named(part, env) for part in node.iter.args]
+                if self.module.names.dotted(node.iter.func) == "range" and told:
+                    self.condition(node.iter, Value(frozenset().union(*told)))
             self._loop(node, evaluate(self, node.iter, env), env)
         elif isinstance(node, ast.While):
             self.condition(node.test, evaluate(self, node.test, env))
@@ -151,17 +150,29 @@ class Run:
             self._other(node, env)
 
     def _other(self, node: ast.stmt, env: Env) -> None:
-        if isinstance(node, ast.Return):
+        if isinstance(node, Function):
+            if self.stack or env is not self.globals:
+                self.inner[node.name] = (self.module, node, env)
+        elif isinstance(node, ast.Return):
             self.returned.append(evaluate(self, node.value, env))
         elif isinstance(node, ast.Assert):
             if any(isinstance(part, ast.NamedExpr) for part in ast.walk(node)):
                 evaluate(self, node.test, env)
+            self.condition(node.test, Value(self._named(node.test, env)))
         elif isinstance(node, ast.Expr | ast.Raise | ast.Match):
             for part in ast.iter_child_nodes(node):
                 if isinstance(part, ast.expr):
                     evaluate(self, part, env)
                 elif isinstance(part, ast.match_case):
                     self.block(part.body, env)
+
+    @staticmethod
+    def _named(node: ast.expr, env: Env) -> Labels:
+        """Return the labels of an expression's names; a length says nothing of a loss."""
+        inside = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+        if any(getattr(part, "id", "") in ("len", "isfinite", "isnan") for part in inside):
+            return frozenset()
+        return frozenset(label for part in inside for label in env.get(part.id, PLAIN).labels)
 
     def _pairs(self, target: ast.expr, node: ast.expr, value: Value, env: Env) -> None:
         """Assign tuples part by part, so that ``a, b = train, val`` labels b alone."""
@@ -182,7 +193,7 @@ class Run:
             if target.id in self.losses:
                 known = value.labels & {"val", "loss"} or value.text in ("0", "0.0")
                 if not known and not self.entropies:
-                    self.operation(target, f"loss = {value.shown}")
+                    self.operation(target, f"loss = {value.shown}", [LOSS])
                 value = Value(value.labels | {"loss"}, value.text)
             env[target.id] = value
         elif isinstance(target, ast.Tuple | ast.List | ast.Starred):
@@ -196,7 +207,7 @@ class Run:
         root: ast.AST = target
         while isinstance(root, ast.Attribute | ast.Subscript):
             root = root.value
-        foreign = value.labels & {"val", "probe"}
+        foreign = value.labels & {"val", "probe", "score", "loss"}
         if not isinstance(root, ast.Name) or not foreign or self.entropies:
             return
         known = env.get(root.id, PLAIN)
@@ -223,9 +234,8 @@ class Run:
         before, value = evaluate(self, node.target, env), evaluate(self, node.value, env)
         after = Value(before.labels | value.labels)
         if after.labels & {"val", "loss"}:
-            self.operation(
-                node, f"{before.shown and 'V'} {OPERATORS[type(node.op)]}= {value.shown}"
-            )
+            text = f"V {OPERATORS[type(node.op)]}= {value.shown}"
+            self.operation(node, text, [before, value])
         if isinstance(node.target, ast.Name):
             env[node.target.id] = after
         elif isinstance(node.target, ast.Attribute | ast.Subscript):

@@ -29,12 +29,24 @@ TRY_S = 300  # a pulled image is unpacked at its first start
 FLAGS = (
     *("exec", "--userns", "--containall", "--cleanenv", "--pid", "--ipc", "--uts"),
     *("--net", "--network", "none", "--no-privs", "--no-eval"),
-    *("--no-mount", "home,cwd,hostfs,bind-paths"),
+    # Not "home", which would drop the folder that --home names, nor "bind-paths", which would drop
+    # the names of the container's own host; --containall mounts neither from here.
+    *("--no-mount", "cwd,hostfs"),
 )
 # What the caller of a container hands to the container's starter: where its cache and tools are.
 KEPT = ("PATH", "HOME", "TMPDIR", "APPTAINER_CACHEDIR", "SINGULARITY_CACHEDIR")
 STARTED = "/started"  # a pipe of ours: the first process inside writes to it before the script
-REPORT = f'echo started > {STARTED}; exec "$@"'
+# What cannot be mounted Apptainer may leave out with a warning, and of that no script is guilty.
+REPORT = f"""
+lack() {{ echo "the container lacks $1" >&2; exit 1; }}
+[ "$PWD" = "$HOME" ] || lack "$HOME"
+[ -x "$1" ] || lack "$1"
+for file in {shards.FOLDER}/* {shards.FOLDER}/*/*; do
+    [ ! -f "$file" ] || [ -s "$file" ] || lack "$file"
+done
+echo started > {STARTED} || exit 1
+exec "$@"
+"""
 
 
 @functools.cache
@@ -83,7 +95,8 @@ def refusal(executable: str, image: str) -> str:
         )  # fmt: skip
     except (OSError, subprocess.SubprocessError) as error:
         said = str(getattr(error, "stderr", "") or error).strip().splitlines()
-        return said[-1] if said else "it says nothing"
+        causes = [line for line in said if line.startswith(("FATAL", "ERROR", "Error"))]
+        return [*causes[:1], *said[-1:], "it says nothing"][0]
     return ""
 
 

@@ -1,19 +1,75 @@
-"""The size of a work folder, measured while untrusted code writes to it, and its removal."""
+"""The folders that untrusted code writes to: made, measured meanwhile, and removed.
+
+A folder is locked while it is used, so that the next program can tell those that a killed one left.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import math
 import os
 import subprocess
+import tempfile
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
+
+from speedrun import files
 
 INTERVAL_S = 1.0  # between two looks: a walk costs the harness a few ms for a thousand files
 BLOCK_BYTES = 512  # the unit of st_blocks
 # What an entry counts at least: empty files use up a file system too, and slow the walk down.
 ENTRY_BYTES = 4096
+# In TMPDIR. What follows is random: the code inside can read the path, and a name that came from
+# the run folder's would tell it a search from an audit.
+PREFIX, UNLOCKED = "speedrun-place-", "speedrun-new-"
+
+
+@contextlib.contextmanager
+def own_folder() -> Iterator[Path]:
+    """Yield a new folder that is removed afterwards; what killed programs left goes first.
+
+    SpeedrunError: the disk is full.
+    """
+    base = Path(tempfile.gettempdir())
+    for left in base.glob(f"{PREFIX}*"):
+        with _locked(left) as ours:
+            if ours:
+                remove(left)
+    with files.disk_errors(base / f"{UNLOCKED}full"):
+        new = Path(tempfile.mkdtemp(prefix=UNLOCKED, dir=base))
+    with _locked(new):
+        root = new.rename(base / new.name.replace(UNLOCKED, PREFIX))  # now others may look at it
+        try:
+            yield root
+        finally:
+            remove(root)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Say whether ``folder`` is this user's and now locked by us; the kernel unlocks for the dead.
+
+    In a shared TMPDIR the name may be another user's, or a link. Where folders cannot be locked
+    (NFS) none is, and what killed programs leave stays.
+    """
+    try:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        yield False
+        return
+    try:
+        yield os.fstat(handle).st_uid == os.getuid() and _lock(handle)
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int) -> bool:
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return True
+    return False
 
 
 class WorkFolder:

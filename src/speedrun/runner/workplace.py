@@ -11,7 +11,6 @@ import itertools
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,9 @@ from speedrun.runner import disk
 # Micro's 10 MB take 3 to 10 ms; a shard of upstream's is 200 MB.
 COPIED_BYTES = 64 * 2**20
 CHANGED_NAMES = 100  # that are recorded at most
+# What a solution may be at most, since every run of it is digested and copied: text, a few files.
+SOLUTION_BYTES = 64 * 2**20
+SOLUTION_DEPTH = 32  # of folders; Python 3.11's os.walk recurses
 
 
 @dataclass(frozen=True)
@@ -45,24 +47,47 @@ class Place:
         return self.root / "scratch"
 
 
+def misfit(solution: Path) -> str:
+    """Return why a solution cannot be digested and copied, "" if it can.
+
+    It is a candidate's: sparse, nested or locked, it must neither hold us up nor end us.
+    """
+    total, folders = 0, [(0, str(solution))]
+    while folders:
+        depth, folder = folders.pop()
+        for path, status in _entries(folder):
+            total += max(status.st_size if status else 0, disk.ENTRY_BYTES)
+            if status is None or not os.access(path, os.R_OK, follow_symlinks=False):
+                return f"solution holds {os.path.basename(path)!r}, which cannot be read"
+            if total > SOLUTION_BYTES or depth > SOLUTION_DEPTH:
+                return f"solution holds more than {SOLUTION_BYTES} bytes or {SOLUTION_DEPTH} levels"
+            if stat.S_ISDIR(status.st_mode):
+                folders.append((depth + 1, path))
+    return ""
+
+
+def _entries(folder: str) -> Iterator[tuple[str, os.stat_result | None]]:
+    """Yield paths below a folder; without a status what cannot be looked at, the folder too."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                yield entry.path, entry.stat(follow_symlinks=False)
+    except OSError:
+        yield folder, None
+
+
 @contextlib.contextmanager
-def fresh(solution: Path, digest: str, inputs: Mapping[str, Path], out: Path) -> Iterator[Place]:
-    """Yield a new place for the run folder ``out``; what a killed run of it left goes first.
+def fresh(solution: Path, digest: str, inputs: Mapping[str, Path]) -> Iterator[Place]:
+    """Yield a new place for a run of ``solution`` on ``inputs`` (name under data/ -> file).
 
     Raises SpeedrunError if ``solution`` is not what ``digest`` says, before the run or after it.
     """
-    prefix = f"speedrun-{files.digest_text(str(out.resolve()))[:16]}-"
-    for stale in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        disk.remove(stale)
-    root = Path(tempfile.mkdtemp(prefix=prefix))
-    try:
+    with disk.own_folder() as root:
         with files.disk_errors(root.with_suffix(".full")):  # of the folder that is named
             place = _fill(root, solution, inputs)
         _demand(place.work, solution, digest)
         yield place
         _demand(solution, solution, digest)
-    finally:
-        disk.remove(root)
 
 
 def _fill(root: Path, solution: Path, inputs: Mapping[str, Path]) -> Place:

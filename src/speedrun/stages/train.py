@@ -74,13 +74,15 @@ def train(
     core. A finished run with the same inputs is not repeated. Raises SpeedrunError for a corrupt
     shard, a sandbox that does not start or a log that cannot be written.
     """
-    why, arguments = not_run or _nothing_to_run(solution, entry), list[str]()
+    there = solution.is_dir()
+    misfit = workplace.misfit(solution) if there else ""
+    why, arguments = not_run or misfit or _nothing_to_run(solution, entry), list[str]()
     try:
         arguments = [] if why else launch.arguments(solution)
     except ValueError as error:
         why = f"the solution's {error}"
     inputs = {} if why else shards.inputs(data, spec, probes)
-    digest = files.digest_tree(solution) if solution.is_dir() else ""
+    digest = files.digest_tree(solution) if there and not misfit else ""
     job = _Job(solution, digest, entry, inputs, spec, seed, why, cpu, arguments)
     key = _key(job)
     finished = _finished(out, key)
@@ -186,7 +188,7 @@ def _execute(job: _Job, out: Path) -> RunExit:
 
 
 def _run_really(job: _Job, out: Path) -> RunExit:
-    fresh = workplace.fresh(job.solution, job.digest, job.inputs, out)
+    fresh = workplace.fresh(job.solution, job.digest, job.inputs)
     with gpu.reserved(job.spec) as gpus, fresh as place:
         seen = process.run(_command(job, place), job.spec, out / "log.jsonl")
         changed = workplace.changed(job.solution, place.work)

@@ -15,10 +15,11 @@ from speedrun.stats.samples import (
     mean_lower_bound,
     ratio_below,
     ratio_of_independent,
+    spread_below,
     summarise,
     welch_below,
 )
-from speedrun.stats.speedup import audited_fsr, fieller, fsr, fsr_of_independent, savings
+from speedrun.stats.speedup import audited_fsr, fieller, fsr, fsr_of_groups, savings
 
 __all__ = [
     "Floats",
@@ -29,7 +30,7 @@ __all__ = [
     "equivalent",
     "fieller",
     "fsr",
-    "fsr_of_independent",
+    "fsr_of_groups",
     "iqm",
     "mean_below",
     "mean_lower_bound",
@@ -38,6 +39,7 @@ __all__ = [
     "ratio_of_independent",
     "round_bootstrap",
     "savings",
+    "spread_below",
     "stratified_bootstrap",
     "summarise",
     "welch_below",

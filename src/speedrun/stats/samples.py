@@ -50,6 +50,8 @@ def summarise(values: Sequence[float]) -> Summary:
     if not values:
         raise ValueError("no values to summarise")
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    if sd is not None and _equal(values):
+        sd = 0.0
     return Summary(len(values), float(np.mean(values)), sd)
 
 
@@ -75,6 +77,27 @@ def mean_below(values: Sequence[float], bound: float) -> float | None:
         return None
     t = (summary.mean - bound) / (summary.sd / math.sqrt(summary.n))
     return float(distributions.t.cdf(t, summary.n - 1))
+
+
+def _equal(values: Sequence[float]) -> bool:
+    """Return whether all are one number; its computed deviation may be 1e-16 instead of 0."""
+    return min(values) == max(values)
+
+
+def spread_below(
+    values: Sequence[float], reference: Sequence[float], share: float = 1.0
+) -> float | None:
+    """Return the one-sided p of sd(values) < ``share`` of sd(reference), an F-test of variances.
+
+    None for fewer than two values a side, or a reference without spread.
+    """
+    if len(values) < 2 or len(reference) < 2 or _equal(reference):
+        return None
+    usual = float(share**2 * np.var(reference, ddof=1))
+    if usual == 0.0:  # numbers so small that their squares are 0
+        return None
+    ratio = float(np.var(values, ddof=1)) / usual
+    return float(distributions.f.cdf(ratio, len(values) - 1, len(reference) - 1))
 
 
 def welch_below(values: Sequence[float], reference: Sequence[float]) -> float | None:

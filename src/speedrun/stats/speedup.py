@@ -54,31 +54,36 @@ def fieller(x: Sequence[float], y: Sequence[float], confidence: float = 0.9) -> 
     return _fieller(means, np.cov(x, y) / n, quantile(confidence, n - 1), confidence)
 
 
-def fsr_of_independent(
+def fsr_of_groups(
     start: Sequence[float],
     agent: Sequence[float],
-    target: Sequence[float],
+    reference_start: Sequence[float],
+    reference_target: Sequence[float],
     confidence: float = 0.9,
 ) -> Interval | None:
-    """Return (A - B) / (A - C) of the mean times of independent samples, with Fieller's interval.
+    """Return x/y, the savings of two groups of runs, with Fieller's interval.
 
-    The samples need not have equal sizes. A is in both differences, so that they covary by its
-    variance; the degrees of freedom are those of Welch and Satterthwaite for (1 - r)A - B + rC
-    at the estimate r. None where the target is not faster than the start; unbounded for a sample
-    of one.
+    x = 1 - mean(agent)/mean(start) of one day's runs, y = 1 - mean(target)/mean(start) of those of
+    another, so that what makes a day faster cancels in each. The four samples are independent;
+    variances by the delta method, degrees of freedom after Welch and Satterthwaite for x - ry at
+    the estimate r. None where the target is not faster than the start or a sample is empty;
+    unbounded for a sample of one.
     """
-    sides = [summarise(times) for times in (start, agent, target)]
-    a, b, c = (side.mean for side in sides)
-    if a <= c:
+    if not start or not agent or not reference_start or not reference_target:
         return None
-    means, r = (a - b, a - c), (a - b) / (a - c)
+    sides = [summarise(one) for one in (agent, start, reference_target, reference_start)]
+    x, y = (1 - sides[i].mean / sides[i + 1].mean for i in (0, 2))
+    if y <= 0:
+        return None
     if any(side.sd is None for side in sides):
-        return _fieller(means, np.zeros((2, 2)), math.inf, confidence)
-    va, vb, vc = ((side.sd or 0.0) ** 2 / side.n for side in sides)
-    covariance = np.array([[va + vb, va], [va, va + vc]])
-    freedom = satterthwaite([(1 - r) ** 2 * va, vb, r**2 * vc], sides)
+        return _fieller((x, y), np.zeros((2, 2)), math.inf, confidence)
+    shares = [((side.sd or 0.0) / side.mean) ** 2 / side.n for side in sides]
+    parts = [(1 - z) ** 2 * share for z, share in zip((x, x, y, y), shares, strict=True)]
+    covariance = np.diag([parts[0] + parts[1], parts[2] + parts[3]])
+    weights = (1.0, 1.0, (x / y) ** 2, (x / y) ** 2)
+    freedom = satterthwaite([w * v for w, v in zip(weights, parts, strict=True)], sides)
     t = quantile(confidence, freedom) if freedom else 0.0  # no spread at all: a point
-    return _fieller(means, covariance, t, confidence)
+    return _fieller((x, y), covariance, t, confidence)
 
 
 def _fieller(

@@ -108,20 +108,14 @@ class Box:
 
 
 @contextlib.contextmanager
-def fresh(name: str, base: Mapping[str, str], prompt: str) -> Iterator[Path]:
-    """Yield new folders for the node ``name``; what a killed run of it left goes first."""
-    prefix = f"speedrun-{files.digest_text(name)[:16]}-"
-    for stale in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        disk.remove(stale)
-    root = Path(tempfile.mkdtemp(prefix=prefix))
-    try:
+def fresh(base: Mapping[str, str], prompt: str) -> Iterator[Path]:
+    """Yield new folders for one node, its parent's files and the prompt in them."""
+    with disk.own_folder() as root:
         for folder in WRITABLE[1:]:
             (root / folder).mkdir()
         workspace.write(root / WRITABLE[0], base)
         files.write_text(root / PROMPT, prompt)
         yield root
-    finally:
-        disk.remove(root)
 
 
 def tool_folders(folders: Sequence[str], install: str) -> list[str]:

@@ -89,9 +89,7 @@ class CommandCoder:
         """
         python = self._interpreter()
         tools = box.tool_folders(self.settings.shown, self.settings.install)
-        # By place too: the same trial may be run in two results folders at one time.
-        name = f"{(self.place or Path()).resolve()} {request.trial} {request.node}"
-        with box.fresh(name, request.base, request.prompt) as root:
+        with box.fresh(request.base, request.prompt) as root:
             own = box.Box(root, python, self._spec(), tools, self.settings.hidden)
             return self._run(request, own)
 

@@ -21,7 +21,8 @@ That keeps honest scripts honest about their figures; it does not stop a script 
 - What comes after the last line is not bounded. Without probes the printed loss is not checked
   either, so that a last line can be printed early, or its loss made up.
 
-Only reading the code, or data that is withheld from the script, can tell.
+Nothing in one run can tell. So the audit holds these stretches against those of start and target
+(untimed.py) and runs the program on data that no record reads (unseen.py), and rules read the code.
 """
 
 from __future__ import annotations

@@ -8,14 +8,16 @@ All numbers of runs are fixed before any result is known. Per trial the rule is:
 - ``failed``: any re-run of the winner crashed, timed out, ran out of memory or broke a rule; the
   review found a violation; the winner works after the clock: its CPU seconds after the last
   protocol line, where only the probes are answered, exceed on average those of the slower record
-  of the round by more than 0.5 s and 30 %; on the clock "train_time" it spends longer outside its
-  printed time than the records do (untimed.py); or its noise or hold-out check is broken
-  (unseen.py).
+  of the round by more than 30 % and by more than 0.5 s or a tenth of the records' time; on the
+  clock "train_time" it spends longer outside its printed time than the records do (untimed.py); or
+  its noise or hold-out check is broken (unseen.py).
 - else ``not_confirmed``: the mean corrected loss over the rounds is not shown to be <= the target
-  at p < ``loss_p_max`` (one-sided t-test; a single loss above the target is no failure); the probe
-  check does not pass, on a track that has probes; or the machine has drifted from the references.
+  at p < ``loss_p_max`` (one-sided t-test; a single loss above the target is no failure), or the
+  losses hardly vary over the seeds; the probe check does not pass, on a track that has probes; or
+  the machine has drifted from the references.
 - else ``review``: open flags of the review, or of these checks, wait for a person.
-- else ``confirmed``.
+- else ``confirmed``: honest in what was checked, and at the target. Whether it is faster than the
+  start is said apart, by ``faster``.
 
 The probe check is stricter than the check of one run. Per round, the winner's probe difference
 (harness loss - printed loss - track offset) is compared with the mean of the records' in the same
@@ -23,10 +25,11 @@ round, whose noise it shares. The lower 99 % limit of the mean excess is what th
 surely too low by: where positive it is added to every printed loss before the loss is tested, and
 above 0.05 nats, or unknown for want of a second round, it confirms nothing.
 
-Audited FSR is mean(1 - B/A) / mean(1 - C/A) over interleaved rounds and (A - B) / (A - C) of means
-over reused references, each with Fieller's interval; a run that ended above the target still has a
-time, a failed one has none and drops its round. Where the target is not faster than the start, it
-is unknown.
+Audited FSR is mean(1 - B/A) / mean(1 - C/A) over interleaved rounds. With reused references it is
+(1 - B/A) / (1 - C'/A') of means, B and A of the block, C' and A' of the reference runs. Each has
+Fieller's interval; a run that ended above the target still has a time, a failed one has none and
+drops its round. What the winner spends after its last line beyond the records is charged to its
+time. Where the target is not faster than the start, FSR is unknown.
 
 On the CPU clock every lane is pinned to a core. On any other a run takes the whole machine, its
 GPUs included: rounds follow one another and nothing is pinned.

@@ -2,8 +2,9 @@
 
 - ``interleaved``: start, target and every winner run in every round.
 - ``reused``: the block holds the winners, and the start in ``drift_rounds`` of its rounds. Start
-  and target times are those of the sweep's reference runs, made on another day and perhaps on
-  another node: the start's runs in the block show by how much the machine has changed since.
+  and target are otherwise known from the sweep's reference runs, made on another day and perhaps
+  on another node: the start's runs in the block are what the winners are compared with, and show
+  by how much the machine has changed since.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from pathlib import Path
 from speedrun import files, interleave, trials, unseen, untimed, versions
 from speedrun.interleave import Member, Run, Timing
 from speedrun.stages.audit.block import Record, cores, seeded_losses
+from speedrun.verdict import LONG_START
 from speedrun.views import HOLDOUT, KINDS, NOISE, View
 
 PROGRAM = "program"  # every member's name in these blocks, so that keys hold no role
@@ -53,9 +54,7 @@ class Unseen:
         found: dict[str, unseen.Check] = {}
         for kind in [kind for kind in KINDS if kind in self.benches and self._count(kind)]:
             mine, found[kind] = self._check(kind, winner, runs, records)
-            broken = [(run, untimed.violation(run.untimed, known)) for run in mine if run.untimed]
-            said = [f"{kind} run {run.round + 1}: {text}" for run, text in broken if text]
-            found[kind].failures += said
+            _untimed(found[kind], kind, mine, known)
         return found
 
     def _count(self, kind: str) -> int:
@@ -94,3 +93,14 @@ class Unseen:
             )
         except files.SpeedrunError as error:
             raise files.SpeedrunError(f"{said}{error}") from error
+
+
+def _untimed(
+    check: unseen.Check, kind: str, runs: Sequence[Timing], known: Sequence[untimed.Untimed]
+) -> None:
+    """Add to ``check`` the stretches off the clock that start and target do not have."""
+    for run in runs:
+        if run.untimed and (said := untimed.violation(run.untimed, known)):
+            check.failures.append(f"{kind} run {run.round + 1}: {said}")
+        if run.untimed and (said := untimed.long_start(run.untimed, known)):
+            check.held[LONG_START] = f"{kind} run {run.round + 1}: {said}"

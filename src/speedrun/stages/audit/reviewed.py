@@ -14,9 +14,7 @@ from typing import Any
 from speedrun import files
 from speedrun.files import SpeedrunError
 from speedrun.unseen import Check
-
-RULE = "audit"  # of a decision on one of the audit's own flags
-ACCEPTED = "accepted"
+from speedrun.verdict import AUDIT
 
 
 @dataclass(frozen=True)
@@ -54,7 +52,7 @@ def read(path: Path | None) -> dict[str, Review]:
 def _review(path: Path, one: dict[str, Any]) -> Review:
     violations, held = ([str(said) for said in _list(one[key])] for key in ("violations", "held"))
     said = [] if violations or held else ["the code shows no open flag of the track's rules"]
-    made = [row for row in _list(one.get("decisions", [])) if row["rule"] == RULE]
+    made = [row for row in _list(one.get("decisions", [])) if row["rule"] == AUDIT]
     return Review(
         path=path,
         trial=one["trial"],
@@ -74,10 +72,6 @@ def _list(value: Any) -> list[Any]:
 
 
 def settled(check: Check, review: Review | None) -> dict[str, Any]:
-    """Return a check as JSON values after a person's decisions: a rejected flag is a failure."""
-    for key in [key for key in check.held if review and key in review.decisions]:
-        decision, flag = review.decisions[key] if review else {}, check.held.pop(key)
-        word = decision["decision"]
-        sentences = check.evidence if word == ACCEPTED else check.failures
-        sentences.append(f"{flag}: {word} by {decision['by']}: {decision['why']}")
+    """Return a check as JSON values after a person's decisions on its flags."""
+    check.settle(review.decisions if review else {})
     return check.to_json()

@@ -9,7 +9,7 @@ from typing import Any
 from speedrun import files, interleave, schema, stats, trials, untimed, verdict
 from speedrun.interleave import Timing
 from speedrun.stages.audit import speed
-from speedrun.stages.audit.block import Entrant, Record, of, record_members
+from speedrun.stages.audit.block import REUSED, Entrant, Record, of, record_members, seeded_losses
 from speedrun.stages.audit.reruns import Unseen
 from speedrun.stages.audit.reviewed import Review, settled
 from speedrun.unseen import Check
@@ -38,19 +38,21 @@ def judged(bench: Bench, entrant: Entrant) -> dict[str, Any]:
         return {**base, "winner": None, "verdict": None, "evidence": ["no node reached the target"]}
     runs, timings, track = of(bench.timings, trial.label), bench.timings, bench.plan.track
     probes = verdict.probe_rule(runs, timings, probed=track.probe_contexts > 0)
+    late, correction = verdict.late_rule(runs, timings), probes["correction"]
     measured = {
         **summary(runs),
-        **speed.measured(bench.plan.audit, runs, timings, bench.records),
-        "loss": verdict.loss_rule(runs, track.target_loss, probes["correction"]),
+        **speed.measured(bench.plan.audit, verdict.charged(runs, late), timings, bench.records),
+        "loss": verdict.loss_rule(runs, track.target_loss, correction, _losses(bench)),
         "probes": probes,
-        "late": verdict.late_rule(runs, timings),
-        "untimed": _untimed(runs, bench),
+        "late": late,
+        "untimed": _untimed(runs, bench, bench.reviews.get(trial.label)),
         "drift": bench.drift,
         "review": _review(bench, entrant),
         **_unseen(bench, entrant, runs),
         "n_failed": sum(run.failed for run in runs),
         "n_missed": sum(run.outcome == schema.Outcome.MISSED_TARGET for run in runs),
     }
+    measured["faster"] = verdict.faster(measured["faster_than_start"])
     word, evidence = verdict.judge(runs, measured, bench.plan.audit.loss_p_max)
     winner = {"node": node.number, "search_time_s": node.analysis.time_s}
     return {**base, "winner": winner, **measured, "verdict": word, "evidence": evidence}
@@ -76,6 +78,14 @@ def _review(bench: Bench, entrant: Entrant) -> dict[str, Any] | None:
     return {"failures": found.violations, "held": found.held, "evidence": found.evidence}
 
 
+def _losses(bench: Bench) -> list[list[float]]:
+    """Return the losses of start and target, by record; those of the block's start are with it."""
+    found = {name: [loss for _, loss in one.losses] for name, one in bench.records.items()}
+    if bench.plan.audit.references == REUSED:
+        found[START] += [loss for _, loss in seeded_losses(of(bench.timings, START))]
+    return list(found.values())
+
+
 def _known(bench: Bench) -> list[untimed.Untimed]:
     """Return the stretches off the clock of start and target; the block's start is among them."""
     known = [one for record in bench.records.values() for one in record.untimed]
@@ -83,7 +93,7 @@ def _known(bench: Bench) -> list[untimed.Untimed]:
     return known + [one for one in again if one not in known]
 
 
-def _untimed(runs: Sequence[Timing], bench: Bench) -> dict[str, Any] | None:
+def _untimed(runs: Sequence[Timing], bench: Bench, review: Review | None) -> dict[str, Any] | None:
     """Return the stretches off the clock beside those of start and target; None without such."""
     known = _known(bench)
     spent = [run for run in runs if run.untimed]
@@ -92,9 +102,13 @@ def _untimed(runs: Sequence[Timing], bench: Bench) -> dict[str, Any] | None:
     found = [(run, untimed.violation(run.untimed, known)) for run in spent if run.untimed]
     check = Check(figures={"n": len(spent), "n_references": len(known)})
     check.failures = [f"round {run.round + 1}: {said}" for run, said in found if said]
-    if not check.failures:
+    started = [(run, untimed.long_start(run.untimed, known)) for run in spent if run.untimed]
+    long = [f"round {run.round + 1}: {said}" for run, said in started if said]
+    if long:
+        check.held[verdict.LONG_START] = f"{long[0]} ({len(long)} of {len(spent)} runs)"
+    if not check.failures and not long:
         check.evidence = [f"no longer off the clock than {len(known)} runs of start and target"]
-    return check.to_json()
+    return settled(check, review)
 
 
 def _unseen(bench: Bench, entrant: Entrant, runs: Sequence[Timing]) -> dict[str, Any]:

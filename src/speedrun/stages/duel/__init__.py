@@ -45,16 +45,18 @@ def duel(
     facts: dict[str, Any],
     findings: Sequence[dict[str, Any]] = (),
     progress: Callable[[str], None] = lambda line: None,
+    decisions: Sequence[dict[str, str]] = (),
 ) -> dict[str, Any]:
     """Time both in one interleaved block, judge B and write ``out``; return what was written.
 
     ``facts`` stand in the product as they are: where and how it was run, and which ``rules`` are
-    enabled. ``findings`` are theirs in B against A. Finished runs in ``store`` are reused. Errors:
-    SpeedrunError for a missing folder, or a record A that fails.
+    enabled. ``findings`` are theirs in B against A, ``decisions`` people's on flags of its runs.
+    Finished runs in ``store`` are reused. Errors: SpeedrunError for a missing folder, or a record A
+    that fails.
     """
     block = _block(track, sides, settings, spec_digest)
     timings = interleave.run_block(block, track, run, store, progress)
-    measured = measure(track, timings, settings, findings)
+    measured = measure(track, timings, settings, findings, decisions)
     word, sentence, evidence = conclude(measured, settings)
     result = {
         **facts,
@@ -95,31 +97,42 @@ def measure(
     timings: Sequence[Timing],
     settings: Settings,
     findings: Sequence[dict[str, Any]] = (),
+    decisions: Sequence[dict[str, str]] = (),
 ) -> dict[str, Any]:
     """Return all that the verdict rests on, as JSON values."""
     sides = {name: [one for one in timings if one.member == name] for name in (A, B)}
     probes = verdict.probe_rule(sides[B], timings, probed=track.probe_contexts > 0)
-    corrections = {A: 0.0, B: probes["correction"]}
+    late, of_a = verdict.late_rule(sides[B], timings), _losses(sides[A])
     return {
         "sides": {
-            name: _side(runs, track.target_loss, corrections[name]) for name, runs in sides.items()
+            A: _side(sides[A], track.target_loss, 0.0),
+            B: _side(sides[B], track.target_loss, probes["correction"], [of_a]),
         },
-        "time": _times(sides[A], sides[B], settings),
+        "time": _times(sides[A], sides[B], settings, late),
         "probes": probes,
-        "late": verdict.late_rule(sides[B], timings),
+        "late": late,
         "untimed": _untimed(sides[A], sides[B]),
-        "findings": list(findings),
+        "findings": [*findings, *_long_start(sides[A], sides[B], decisions)],
     }
 
 
-def _side(runs: Sequence[Timing], target_loss: float, correction: float) -> dict[str, Any]:
+def _losses(runs: Sequence[Timing]) -> list[float]:
+    return [run.val_loss for run in runs if run.val_loss is not None]
+
+
+def _side(
+    runs: Sequence[Timing],
+    target_loss: float,
+    correction: float,
+    records: Sequence[Sequence[float]] = (),
+) -> dict[str, Any]:
     """Return the row of one side: means over the runs that have a time or a loss."""
     times = [run.time_s for run in runs if run.time_s is not None]
-    losses = [run.val_loss for run in runs if run.val_loss is not None]
+    losses = _losses(runs)
     return {
         "n": len(runs),
         "val_loss": schema.to_dict(stats.summarise(losses)) if losses else None,
-        "loss_rule": verdict.loss_rule(runs, target_loss, correction),
+        "loss_rule": verdict.loss_rule(runs, target_loss, correction, records),
         "time_s": schema.to_dict(stats.summarise(times)) if times else None,
         "failures": [f"round {r.round + 1}: {r.outcome}: {r.reason}" for r in runs if r.failed],
         "n_missed": sum(run.outcome == schema.Outcome.MISSED_TARGET for run in runs),
@@ -136,21 +149,51 @@ def _untimed(a: Sequence[Timing], b: Sequence[Timing]) -> list[str] | None:
     return [f"round {number}: {text}" for number, text in said if text]
 
 
-def _times(a: Sequence[Timing], b: Sequence[Timing], settings: Settings) -> dict[str, Any] | None:
-    """Return the ratio of B's times to A's with the tests; None without a round that has both."""
-    clock = {run.round: run.time_s for run in a}
-    pairs = [(x, y) for run in b if (x := clock.get(run.round)) and (y := run.time_s)]
-    if not pairs:
+def _long_start(
+    a: Sequence[Timing], b: Sequence[Timing], decisions: Sequence[dict[str, str]]
+) -> list[dict[str, Any]]:
+    """Return the flag that B starts longer than A off the clock, as a finding without a place."""
+    known = [run.untimed for run in a if run.untimed]
+    said = [untimed.long_start(run.untimed, known) for run in b if run.untimed]
+    long = [text for text in said if text]
+    if not long:
+        return []
+    mine = [one for one in decisions if one["key"] == verdict.LONG_START]
+    state = {"state": "open", "by": "", "why": ""}
+    if mine:
+        state = {"state": mine[-1]["decision"], "by": mine[-1]["by"], "why": mine[-1]["why"]}
+    what = f"{long[0]} ({len(long)} of {len(b)} runs)"
+    place = {"rule": verdict.AUDIT, "severity": "review", "file": "its runs", "line": 0}
+    return [{**place, "what": what, "key": verdict.LONG_START, **state}]
+
+
+def _times(
+    a: Sequence[Timing], b: Sequence[Timing], settings: Settings, late: dict[str, Any]
+) -> dict[str, Any] | None:
+    """Return the ratio of B's times to A's with the tests; None without a round that has both.
+
+    What is claimed for B is claimed of its charged times (verdict.charged), that it is slower of
+    those measured: the charge is at times noise.
+    """
+    raw = _paired(a, b)
+    if not raw:
         return None
-    xs, ys = [x for x, _ in pairs], [y for _, y in pairs]
+    xs, ys = ([pair[i] for pair in _paired(a, verdict.charged(b, late))] for i in (0, 1))
     faster = stats.ratio_below(ys, xs, 1.0, settings.confidence)
+    slower = stats.ratio_below([x for x, _ in raw], [y for _, y in raw], 1.0, settings.confidence)
     found = {
         **schema.to_dict(faster),
         "confidence": settings.confidence,
-        "p_slower": stats.ratio_below(xs, ys, 1.0, settings.confidence).p,
+        "p_slower": slower.p,
     }
     if settings.no_worse_percent is not None:
         bound = 1.0 + settings.no_worse_percent / 100.0
         test = stats.ratio_below(ys, xs, bound, settings.confidence)
         found |= {"no_worse_bound": bound, "p_no_worse": test.p}
     return found
+
+
+def _paired(a: Sequence[Timing], b: Sequence[Timing]) -> list[tuple[float, float]]:
+    """Return the times of both in the rounds that have both."""
+    clock = {run.round: run.time_s for run in a}
+    return [(x, y) for run in b if (x := clock.get(run.round)) and (y := run.time_s)]

@@ -53,7 +53,7 @@ def conclude(measured: dict[str, Any], settings: Settings) -> tuple[str, str, li
     why += f"; its mean loss is below the target at p = {loss['p']:.2g}"
     flags = [f"to be looked at: {place(one)}" for one in measured["findings"] if held(one)]
     if flags and EXIT_CODES[word] == 0:
-        said = f"{len(flags)} flags in the code of B wait for a person; otherwise {word}: {why}"
+        said = f"flags in B wait for a person ({len(flags)}); otherwise {word}: {why}"
         return REVIEW, f"{REVIEW}: {said}", flags
     return word, f"{word}: {why}", flags
 
@@ -85,7 +85,7 @@ def _failed_checks(checks: dict[str, Any], loss_p_max: float) -> list[str]:
     if not late["ok"]:
         found.append(
             f"works after the clock: {late['mean_s']:.2f} CPU s after its last protocol line, A "
-            f"{late['records_s']:.2f}"
+            f"{late['records_s']:.2f}, allowed {late['limit_s']:.2f} s more"
         )
     if not probes["ok"]:
         found.append(_probes(probes))
@@ -108,6 +108,10 @@ def _probes(probes: dict[str, Any]) -> str:
 def _loss(loss: dict[str, Any], loss_p_max: float) -> str:
     if loss["n_diverged"]:
         return f"ended without a finite loss in {loss['n_diverged']} runs"
+    if loss["fixed"]:
+        return f"is not shown to reach the target: {verdict.fixed_sentence(loss)}"
+    if not loss["n"]:
+        return "has no run that ended with a loss"
     if loss["p"] is None:
         return f"has losses of {loss['n']} runs without a spread to test (seed ignored, or n < 2)"
     return (

@@ -111,7 +111,8 @@ def _late(late: dict[str, Any], untimed: list[str] | None) -> str:
         return "after the clock: not measured"
     state = "ok" if late["ok"] else "WORKS AFTER THE CLOCK"
     took = f"B {late['mean_s']:.2f} CPU s, A {late['records_s']:.2f}"
-    return f"after the clock (probes, exit): {state}: {took}"
+    charge = f"; {late['charge_s']:.2f} s are charged to B" if late["charge_s"] else ""
+    return f"after the clock (probes, exit): {state}: {took}{charge}"
 
 
 def _rules(result: dict[str, Any]) -> Iterator[str]:

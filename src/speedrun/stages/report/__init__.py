@@ -113,7 +113,7 @@ def _page(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters |= {"number": text.short, "words": _words, "probability": _probability}
-    environment.filters |= {"mean": _mean, "signed": text.signed}
+    environment.filters |= {"mean": _mean, "signed": text.signed, "not_faster": text.is_not_faster}
     kinds, counts = tables.failures(node_rows)
     broken, by_rule = tables.violations(node_rows)
     return environment.from_string(template).render(

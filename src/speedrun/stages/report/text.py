@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from speedrun.verdict import FASTER_P
+
 Row = dict[str, Any]
 UNKNOWN = "-"
 REPRODUCE, CUMULATIVE = "reproduce", "cumulative"
@@ -72,4 +74,11 @@ def _span(row: Row) -> str:
 
 def _verdict(row: Row) -> str:
     marks = [f"= {value}" for value in (0, 1) if row[f"equivalent_to_{value}"]]
+    marks += ["not faster"] if is_not_faster(row) else []
     return ", ".join([(row["verdict"] or UNKNOWN).replace("_", " "), *marks])
+
+
+def is_not_faster(row: Row) -> bool:
+    """Say whether a winner that was timed again is not shown to be faster than the start."""
+    p = row["p_faster"]
+    return row["verdict"] not in (None, "failed") and p is not None and p >= FASTER_P

@@ -62,8 +62,8 @@ def _review(
 ) -> dict[str, Any]:
     """Return one trial's part of the product."""
     if winner is None:
-        none: dict[str, Any] = {"findings": [], "violations": [], "held": [], "opinion": None}
-        return {"winner": None, **none}
+        none: dict[str, Any] = {"findings": [], "violations": [], "held": [], "decisions": []}
+        return {"winner": None, **none, "opinion": None}
     found = examine(winner.solution, Path(task.folder), track, reviews)
     folder = out.parent / "opinions" / task.task
     opinion = ask(reviewer, winner.solution, task, track, found, folder) if reviewer else None
@@ -73,6 +73,7 @@ def _review(
         "findings": found,
         "violations": [sentence(one) for one in found if _broken(one)],
         "held": [sentence(one) for one in found if _held(one)],
+        "decisions": decisions.on_audit(decisions.path(reviews, winner.solution)),
         "opinion": opinion,
     }
 

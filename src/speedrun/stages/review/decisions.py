@@ -5,7 +5,8 @@
     decisions:
       - {rule: evaluation, key: "loss of validate", decision: accepted, by: NAME, why: "a refactor"}
 
-A decision is about one solution, byte for byte: any other code is looked at anew.
+A decision is about one solution, byte for byte: any other code is looked at anew. Under the rule
+"audit" it is about a flag of the audit's own checks, whose keys are verdict.FLAGS.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from speedrun import files
+from speedrun.verdict import AUDIT
 
 ACCEPTED, REJECTED = "accepted", "rejected"
 
@@ -50,6 +52,11 @@ def read(path: Path) -> list[Decision]:
             f"{path}: not decisions ({error!r}): give decisions, each {{rule, key, decision: "
             f"{ACCEPTED} or {REJECTED}, by, why}}"
         ) from error
+
+
+def on_audit(path: Path) -> list[dict[str, str]]:
+    """Return the decisions on flags of the audit's own checks, which no finding of a rule has."""
+    return [asdict(one) for one in read(path) if one.rule == AUDIT]
 
 
 def _decision(row: Any) -> Decision:

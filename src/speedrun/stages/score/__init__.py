@@ -233,7 +233,8 @@ def _audited(audit: dict[str, Any]) -> dict[str, Any]:
         key: audit.get(key) if verdict not in (None, "failed") else None
         for key in ("equivalent_to_1", "equivalent_to_0")
     }
-    return {**row, "verdict": verdict, **equivalence}
+    ratio = audit.get("faster_than_start") or {}
+    return {**row, "p_faster": ratio.get("p"), "verdict": verdict, **equivalence}
 
 
 def _curse(fsr: float | None, audited: dict[str, Any]) -> float | None:
@@ -264,6 +265,7 @@ def _reason(
         outcome = trial_outcome(nodes, None)
         reasons = [n.analysis.reason for n in nodes if n.analysis.outcome == outcome]
         return reasons[-1] if reasons else "no node was asked for"
-    parts = [] if audit["verdict"] == "confirmed" else audit["evidence"][:1]
+    well = audit["verdict"] == "confirmed" and audit.get("faster") != "no"
+    parts = [] if well else audit["evidence"][:1]
     parts += [f"judge: {judge['reason']}"] if judge["reason"] else []
     return "; ".join(parts)
