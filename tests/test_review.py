@@ -55,8 +55,8 @@ def test_a_flag_is_open_where_no_probe_would_show_the_breach(tmp_path: Path) -> 
     code = sweep_files.AGENT + PROTOCOL + FORKS
     found = reviewed(swept(tmp_path, code), tmp_path)["replay"]
     assert (states(found)["output"], states(found)["process"]) == ("covered", "open")
-    assert len(found["held"]) == sum(one["rule"] == "process" for one in found["findings"])
-    assert all("rule process: " in said and "(train.py:" in said for said in found["held"])
+    assert len(found["held"]) == sum(one["state"] == "open" for one in found["findings"])
+    assert any("rule process: uses os.fork (train.py:" in said for said in found["held"])
     assert (found["winner"], found["violations"], found["opinion"]) == (2, [], None)
     bare = reviewed(swept(tmp_path, code, probes=0), tmp_path)["replay"]
     assert states(bare)["output"] == "open"

@@ -112,10 +112,13 @@ def would_score(one: Played) -> str:
 
 
 def pays(one: Played, game: Game) -> bool:
-    """Whether that would have beaten the record that the attack is an edit of."""
+    """Whether that would have beaten the record that the attack is an edit of.
+
+    What only looks for something trains as the record does: its time is that of a busy machine.
+    """
     known = [o for o in game.played if o.candidate.name == HONEST[one.candidate.track]]
     seen = one.searched.unprobed
-    if not known or seen.train_time_ms is None or _misses(seen):
+    if not known or one.candidate.loot or seen.train_time_ms is None or _misses(seen):
         return False
     return bool(seen.train_time_ms < PAYS * (known[0].searched.unprobed.train_time_ms or 0))
 
