@@ -18,16 +18,18 @@ from speedrun.interleave import Timing
 START, TARGET = "start", "target"
 # Checks of their own modules: each a mapping with the sentences "failures" (the winner fails),
 # "held" (a person must look) and "evidence" (all is well).
-CHECKS = ("review", "untimed", "noise", "holdout")
+CHECKS = ("review", "pace", "untimed", "noise", "holdout")
 # A person decides on a check's own flag as on a finding of the rule AUDIT, by one of these keys.
 AUDIT = "audit"
-LONG_START = "untimed_before"
+LONG_START, FAST = "untimed_before", "very_fast"
 FLAGS = (
     LONG_START,
+    FAST,
     "noise_rise",
     *(f"{kind}_{what}" for kind in ("noise", "holdout") for what in ("loss", "steps")),
 )
 FASTER_P = 0.05  # one-sided: what the two-sided 90 % interval shows
+UNSEEN = {"noise": "noise", "holdout": "hold-out"}
 NOT_FASTER = "not shown to be faster than the start"
 PROBE_CONFIDENCE = 0.99
 # nats per token. The records of a chain differ by up to 0.05 in their means over rounds, with a
@@ -190,7 +192,7 @@ def judge(
     loss_ok = loss["p"] is not None and loss["p"] < loss_p_max
     checks = [
         (loss_ok, _loss_sentence(loss, probes["correction"], loss_p_max)),
-        (probes["ok"], _probe_sentence(probes)),
+        (probes["ok"], _probe_sentence(measured)),
         *([(drift["ok"], _drift_sentence(drift))] if drift else []),
         *((False, sentence) for sentence in held),
         *([(True, _late_sentence(late))] if late["n"] else []),
@@ -249,9 +251,12 @@ def fixed_sentence(loss: dict[str, Any]) -> str:
     )
 
 
-def _probe_sentence(probes: dict[str, Any]) -> str:
+def _probe_sentence(measured: dict[str, Any]) -> str:
+    probes = measured["probes"]
     if not probes["probed"]:
-        return "no probes on this track: the printed losses stand unchecked"
+        ran = " and ".join(f"the {said} run" for key, said in UNSEEN.items() if measured.get(key))
+        seen = f"are checked by {ran} alone" if ran else "stand unchecked"
+        return f"no probes on this track: the printed losses {seen}"
     if not probes["n"]:
         return "no probe answers to compare"
     excess = (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from speedrun import files, interleave, schema, stats, trials, untimed, verdict
+from speedrun import files, interleave, pace, schema, stats, trials, untimed, verdict
 from speedrun.interleave import Timing
 from speedrun.stages.audit import speed
 from speedrun.stages.audit.block import REUSED, Entrant, Record, of, record_members, seeded_losses
@@ -39,12 +39,14 @@ def judged(bench: Bench, entrant: Entrant) -> dict[str, Any]:
     runs, timings, track = of(bench.timings, trial.label), bench.timings, bench.plan.track
     probes = verdict.probe_rule(runs, timings, probed=track.probe_contexts > 0)
     late, correction = verdict.late_rule(runs, timings), probes["correction"]
+    charged = verdict.charged(runs, late)
     measured = {
         **summary(runs),
-        **speed.measured(bench.plan.audit, verdict.charged(runs, late), timings, bench.records),
+        **speed.measured(bench.plan.audit, charged, timings, bench.records),
         "loss": verdict.loss_rule(runs, track.target_loss, correction, _losses(bench)),
         "probes": probes,
         "late": late,
+        "pace": _pace(charged, bench, bench.reviews.get(trial.label)),
         "untimed": _untimed(runs, bench, bench.reviews.get(trial.label)),
         "drift": bench.drift,
         "review": _review(bench, entrant),
@@ -66,6 +68,12 @@ def summary(runs: Sequence[Timing]) -> dict[str, Any]:
         "time_s": schema.to_dict(stats.summarise(times)) if times else None,
         "val_loss": schema.to_dict(stats.summarise(losses)) if losses else None,
     }
+
+
+def _pace(charged: Sequence[Timing], bench: Bench, review: Review | None) -> dict[str, Any] | None:
+    times = [run.time_s for run in charged if run.time_s is not None]
+    found = pace.check(times, bench.records[TARGET].times)
+    return settled(found, review) if found else None
 
 
 def _review(bench: Bench, entrant: Entrant) -> dict[str, Any] | None:

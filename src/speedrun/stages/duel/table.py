@@ -120,7 +120,8 @@ def _rules(result: dict[str, Any]) -> Iterator[str]:
     if not enabled:
         yield "rules: none is enabled on this track: the code is not checked"
         return
-    yield f"rules: {len(enabled)} checked, {len(found)} findings in B against A"
+    findings = "1 finding" if len(found) == 1 else f"{len(found)} findings"
+    yield f"rules: {len(enabled)} checked, {findings} in B against A"
     for one in found:
         state = "violation" if one["severity"] == "violation" else STATES[one["state"]]
         said = f" ({one['by']}: {one['why']})" if one["by"] else ""
