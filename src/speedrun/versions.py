@@ -21,3 +21,4 @@ RETIMING = 3  # of the timings in store/: raised when they hold other values, no
 SCORE = 5
 REPORT = 5
 PUBLISH = 2
+HISTORY = 1
