@@ -16,7 +16,7 @@ from speedrun.files import SpeedrunError
 VERBS = (
     *("corpus", "tokenize", "records", "task", "chain", "generate", "preflight", "train"),
     *("analyze", "summarize", "similarity", "judge", "review"),
-    *("audit", "score", "report", "publish"),
+    *("audit", "score", "report", "publish", "history"),
 )
 
 

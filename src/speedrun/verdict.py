@@ -29,7 +29,7 @@ FLAGS = (
     *(f"{kind}_{what}" for kind in ("noise", "holdout") for what in ("loss", "steps")),
 )
 FASTER_P = 0.05  # one-sided: what the two-sided 90 % interval shows
-UNSEEN = {"noise": "noise", "holdout": "hold-out"}
+UNSEEN = {"noise": "noise", "holdout": "a hold-out shard"}
 NOT_FASTER = "not shown to be faster than the start"
 PROBE_CONFIDENCE = 0.99
 # nats per token. The records of a chain differ by up to 0.05 in their means over rounds, with a
@@ -254,8 +254,8 @@ def fixed_sentence(loss: dict[str, Any]) -> str:
 def _probe_sentence(measured: dict[str, Any]) -> str:
     probes = measured["probes"]
     if not probes["probed"]:
-        ran = " and ".join(f"the {said} run" for key, said in UNSEEN.items() if measured.get(key))
-        seen = f"are checked by {ran} alone" if ran else "stand unchecked"
+        ran = [said for key, said in UNSEEN.items() if (measured.get(key) or {}).get("n")]
+        seen = f"were checked on {' and '.join(ran)} alone" if ran else "stand unchecked"
         return f"no probes on this track: the printed losses {seen}"
     if not probes["n"]:
         return "no probe answers to compare"

@@ -21,3 +21,4 @@ RETIMING = 3  # of the timings in store/: raised when they hold other values, no
 SCORE = 6
 REPORT = 6
 PUBLISH = 2
+HISTORY = 1

@@ -128,7 +128,8 @@ def _model(config_folder: Path, arm: str, coder: str, asks: bool, wanted: Any) -
     if asks and name == NO_MODEL:
         names = ", ".join(hydra_config.options(config_folder, "model"))
         raise SpeedrunError(
-            f"config: arm {arm!r}: coder {coder!r} asks a model: give the arm one (valid: {names})"
+            f"config: arm {arm!r}: coder {coder!r} asks a model: give the arm one (valid: {names}; "
+            "with reproduce as --model NAME)"
         )
     checked.keys(changed, specs.MODEL_KEYS, f"the model of arm {arm!r}")
     return specs.deciding({**model_option(config_folder, name), **changed})

@@ -17,6 +17,7 @@ from speedrun.cli import (
     duel,
     generate,
     hardware,
+    history,
     node,
     plan,
     records,
@@ -49,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
         doctor,
         plan,
         transcript,
+        history,
     ):
         group.add_verbs(verbs)
     return top

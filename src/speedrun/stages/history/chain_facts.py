@@ -1,0 +1,90 @@
+"""What a join needs to know of a track's records: kind of change, date; and of models: cutoff."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from speedrun import classification, registry
+from speedrun.classification import FIELDS
+from speedrun.files import SpeedrunError
+from speedrun.stages.history import steps
+
+UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Of one track, by the record that a task's step ends at."""
+
+    track: str
+    words: dict[str, dict[str, str]]  # record -> field -> word, UNKNOWN where nothing says it
+    dates: dict[str, str]  # record -> ISO 8601; none of our own records
+    cutoffs: dict[str, str]  # model -> ISO 8601, of those that state one
+
+    def word(self, task: str, field: str) -> str:
+        """Return the word of a task's human step."""
+        return self.words.get(target(task), {}).get(field, UNKNOWN)
+
+    def period(self, task: str, model: str) -> str:
+        """Say whether a record is from before or after a model's stated cutoff."""
+        date, cutoff = self.dates.get(target(task)), self.cutoffs.get(model)
+        if date is None or cutoff is None:
+            return UNKNOWN
+        return "before cutoff" if date <= cutoff else "after cutoff"
+
+
+def target(task: str) -> str:
+    """Return r06 of r05-r06."""
+    return task.rpartition("-")[2]
+
+
+def load(root: Path, track: str) -> Facts:
+    """Read a track's facts: from its registry and labels, or from each record.yaml.
+
+    ``root`` is the repository. Errors: SpeedrunError naming the file that is missing or broken.
+    """
+    folder = root / "tracks" / track
+    if (folder / "registry.yaml").is_file():
+        return _fetched(folder, track, cutoffs(root / "config/model"))
+    found = sorted((folder / "records").glob("*/record.yaml"))
+    if not found:
+        raise SpeedrunError(f"{folder} has no registry.yaml and no records: give a --track we have")
+    records = {path.parent.name: _yaml(path) for path in found}
+    words = {
+        name: {field: str(values.get(field, UNKNOWN)) for field in FIELDS}
+        for name, values in records.items()
+    }
+    return Facts(track, words, {}, cutoffs(root / "config/model"))
+
+
+def _fetched(folder: Path, track: str, known: dict[str, str]) -> Facts:
+    found = registry.load(folder / "registry.yaml")
+    labels = classification.load(folder / "classification/labels.csv", steps.numbers(found))
+    chain = steps.steps_of(found, labels)
+    words = {step.target.id: {field: step.word(field) for field in FIELDS} for step in chain}
+    return Facts(track, words, {step.target.id: step.target.date for step in chain}, known)
+
+
+def cutoffs(folder: Path) -> dict[str, str]:
+    """Return the stated cutoff of each model that has one, from config/model."""
+    models = [_yaml(path) for path in sorted(folder.glob("*.yaml"))]
+    return {
+        str(model["name"]): str(model["cutoff_date"])
+        for model in models
+        if model.get("cutoff_date")
+    }
+
+
+def _yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())
+        raise SpeedrunError(f"{path} is not valid YAML: {reason}; correct it") from error
+    if not isinstance(values, dict):
+        raise SpeedrunError(f"{path}: expected keys and values, got {type(values).__name__}")
+    return values

@@ -1,0 +1,108 @@
+"""The history in a few sentences, each number of them from the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from speedrun.stages.history.markdown import number, p_value, span, times
+
+Row = Mapping[str, Any]
+Tables = Mapping[str, Sequence[Row]]
+
+
+def short(tables: Tables) -> str:
+    """Return the main findings as a list."""
+    lines = [*_totals(tables), *_shares(tables), *_order(tables), *_since(tables), *_ai(tables)]
+    return "\n".join(f"- {line}" for line in [*lines, *_published(tables)])
+
+
+def _totals(tables: Tables) -> Iterator[str]:
+    whole, top = tables["totals"][-1], tables["largest"]
+    year = [row for row in tables["half_years"] if row["half_year"].startswith("2024")]
+    yield (
+        f"**{whole['first_minutes']:g} to {whole['last_minutes']:g} minutes in {whole['steps']} "
+        f"steps**: {times(whole['product'], 1)} as the product of the steps, "
+        f"{times(whole['first_over_last'], 1)} as first over last. The {len(top)} largest steps "
+        f"hold {_percent(sum(row['share'] for row in top))} of the log speedup, the "
+        f"{sum(row['n'] for row in year)} of 2024 {_percent(sum(row['share'] for row in year))}."
+    )
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share, 1)} %"
+
+
+def _word(tables: Tables, scope: str, field: str, word: str) -> Row:
+    return next(
+        row
+        for row in tables["shares"]
+        if (row["scope"], row["field"], row["word"]) == (scope, field, word)
+    )
+
+
+def _shares(tables: Tables) -> Iterator[str]:
+    scope = tables["totals"][-1]["scope"]
+    depth = {w: _word(tables, scope, "depth", w) for w in ("shallow", "moderate", "deep")}
+    source = {w: _word(tables, scope, "provenance", w) for w in ("imported", "adapted", "invented")}
+    plain = depth["shallow"]["factor"] * depth["moderate"]["factor"]
+    share = depth["shallow"]["share"] + depth["moderate"]["share"]
+    muon = _word(tables, scope, "depth", "breakthrough")
+    yield (
+        f"**Most of it was not deep**: shallow and moderate steps bring {times(plain, 1)}, "
+        f"{_percent(share)} of the log speedup; {depth['deep']['n']} deep ones "
+        f"{_percent(depth['deep']['share'])}, the one breakthrough (Muon) "
+        f"{_percent(muon['share'])}."
+    )
+    said = [f"{word} {times(row['factor'])} ({row['n']})" for word, row in source.items()]
+    yield f"**Nor new**: {', '.join(said)}."
+
+
+def _order(tables: Tables) -> Iterator[str]:
+    row = tables["order"][-2]
+    since = tables["order"][-1]
+    yield (
+        f"**Deep ideas are not shown to be early ones**: their mean place is "
+        f"{number(row['mean_place'], 1)} of {row['n']}, {number(row['expected_place'], 1)} "
+        f"expected (exact p = {p_value(row['p_front'])}, "
+        f"{span(row['p_front_low'], row['p_front_high'], 2)} if depths are doubted); "
+        f"{row['k']} of them show front-loading only at a mean of {number(row['critical'], 1)} or "
+        f"less. Gains did shrink: rank correlation with order {number(row['trend_rho'])} over all, "
+        f"{number(since['trend_rho'])} "
+        f"(p = {p_value(since['trend_p'])}) since 2025, at a median of "
+        f"{number(since['trend_median_percent'], 1)} % a step."
+    )
+
+
+def _since(tables: Tables) -> Iterator[str]:
+    row = tables["totals"][1]
+    scope = row["scope"]
+    architecture = _word(tables, scope, "kind", "architecture")
+    moderate = _word(tables, scope, "depth", "moderate")
+    yield (
+        f"**After the published analysis ({scope})**: {row['steps']} steps, "
+        f"{times(row['product'], 3)}; {_percent(moderate['share'])} of it moderate "
+        f"(n = {moderate['n']}), {_percent(architecture['share'])} architecture "
+        f"(n = {architecture['n']})."
+    )
+
+
+def _ai(tables: Tables) -> Iterator[str]:
+    rows = tables["ai"]
+    deep = sum(row["depth"] in ("deep", "breakthrough") for row in rows)
+    yield (
+        f"**Credited to AI systems**: {len(rows)} records, "
+        f"{_percent(sum(row['share'] for row in rows))} of the log speedup, {deep or 'none'} of "
+        "them deep."
+    )
+
+
+def _published(tables: Tables) -> Iterator[str]:
+    said = [row["verdict"] for row in tables["published"]]
+    differs = [row["what"] for row in tables["published"] if row["verdict"] == "differs"]
+    same = [row["same"] for row in tables["published_labels"]]
+    yield (
+        f"**Beside the published analysis**: of {len(said)} figures {said.count('agrees')} agree, "
+        f"{said.count('within label noise')} lie within label noise, {len(differs)} differ "
+        f"({'; '.join(differs)}). Of {len(same)} known labels {sum(same)} are ours too."
+    )
