@@ -68,7 +68,7 @@ records: setup
 scaffolds: setup
 	$(BIN)/snakemake --cores $(CORES) --config sweep=recorded_scaffolds
 
-# Every attack and every honest variant through the real path; docs/redteam.md shows the tables.
+# Every attack and every honest variant through the real path, with tables: docs/redteam.md.
 redteam: setup
 	$(BIN)/python -m tests.redteam --out results/redteam/tables.md
 

@@ -287,6 +287,7 @@ def test_what_needs_a_model_is_refused_without_one(own: Path, option: str) -> No
 def test_a_coder_that_asks_a_model_must_have_one(own: Path) -> None:
     said = wrong(own, "coder: direct")
     assert "coder 'direct' asks a model: give the arm one (valid: " in said
+    assert "; with reproduce as --model NAME)" in said
     assert "which asks no model" in wrong(own, "coder: tuner, model: ollama")
 
 

@@ -245,6 +245,7 @@ def test_the_words_come_in_their_order() -> None:
     assert checked(review={"evidence": ["no flag"]})[0] == "confirmed"
     word, evidence = checked(review=held)
     assert (word, evidence[0]) == ("review", "a flag")
+    assert "losses were checked on noise alone" in str(checked(noise={"n": 1})[1])
     assert checked(review=held, drift=drifted)[0] == "not_confirmed"
     assert checked(review=held | broken, drift=drifted) == ("failed", broken["failures"])
 
@@ -267,22 +268,22 @@ def test_the_review_decides_and_holds(tmp_path: Path) -> None:
     rows = [
         {"trial": "oracle-aa/s0", "winner": 1, "violations": ["rule paths: y"], "held": []},
         {"trial": "replay-cc/s0", "winner": 2, "violations": [], "held": ["rule stream: z"]},
-        {"trial": "null-bb/s0", "winner": 1, "violations": [], "held": []},
+        {"trial": "null-bb/s0", "winner": 1, "violations": [], "held": [], "same_as": "start"},
         {"trial": "tuner-dd/s0", "winner": None, "violations": [], "held": []},
     ]
     files.write_json(tmp_path / "review.json", {"trials": rows})
     data = reviewed(tmp_path, plan)
     found = {one["arm"]: one for one in data["trials"]}
     words = {arm: one["verdict"] for arm, one in found.items()}
-    assert words == {
-        "oracle": "failed",
-        "replay": "review",
-        "null": "confirmed",
-        "tuner": None,
-    }
+    expected = {"oracle": "failed", "replay": "review", "null": "confirmed", "tuner": None}
+    assert words == expected
     assert found["oracle"]["evidence"] == ["rule paths: y"]
     assert found["replay"]["evidence"][0] == "rule stream: z"
-    assert "the code shows no open flag of the track's rules" in found["null"]["evidence"]
+    said = "the code is the start record's, byte for byte: the rules were not applied to it"
+    assert said in found["null"]["evidence"]
+    files.write_json(tmp_path / "review.json", {"trials": [rows[2] | {"same_as": ""}]})
+    null = reviewed(tmp_path, plan)["trials"][1]
+    assert "the code shows no open flag of the track's rules" in null["evidence"]
     files.write_json(tmp_path / "review.json", {"trials": [rows[1] | {"winner": 1}]})
     with pytest.raises(files.SpeedrunError, match="reviewed node 1 of replay-cc/s0 as it was"):
         reviewed(tmp_path, plan)

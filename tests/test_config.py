@@ -44,6 +44,7 @@ def test_every_option_of_a_group_composes(config: Path, group: str) -> None:
         ("quickstar", [], "unknown sweep 'quickstar'; nearest is 'quickstart'"),
         ("quickstart", ["scaffold.n_node=4"], "unknown key 'scaffold.n_node'; nearest is 'scaff"),
         ("quickstart", ["scafold=flat"], "unknown key 'scafold'; nearest is 'scaffold'"),
+        ("quickstart", ["models.x.base_url=u"], ", or new with a plus: +models.x.base_url=u"),
         ("quickstart", ["scaffold=flatt"], "unknown scaffold 'flatt'; nearest is 'flat'"),
         ("quickstart", ["tasks=[r1-r02]"], "unknown task 'r1-r02'; nearest is 'r01-r02'"),
         ("quickstart", ["scaffold.n_nodes"], "write overrides as key=value"),

@@ -74,6 +74,7 @@ def test_a_profile_of_cards_needs_cards(
     assert code == 1
     assert "GPUs" in error
     assert "nvidia-smi does not answer" in lines["GPUs"]
+    assert "run: the same on a GPU node (Slurm: srun --gpus=1 " in lines["GPUs"]
 
 
 def test_an_unknown_profile_is_named(quick: None, capsys: pytest.CaptureFixture[str]) -> None:

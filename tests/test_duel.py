@@ -225,6 +225,7 @@ def test_whatever_was_measured_there_is_a_verdict_and_a_table(
     whole = {**FACTS, **sides, **measured, "settings": schema.to_dict(settings)}
     whole |= {"verdict": word, "sentence": sentence, "evidence": evidence, "target_loss": 3.5}
     assert f"verdict: {sentence}" in duel.text(json.loads(json.dumps(whole)))
+    assert "3 checked, 1 finding in B" in duel.text({**whole, "findings": [flag()]})
 
 
 @given(timings())

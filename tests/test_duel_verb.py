@@ -46,6 +46,7 @@ def test_what_cannot_be_copied_is_one_line(tmp_path: Path) -> None:
     ("words", "said"),
     [
         (["r01", "r99", "--track", "nano"], "'r99' is neither a folder nor a record of nano"),
+        (["r01", "r002", "--track", "nano"], "record of nano; nearest is 'r02' (r01, "),
         (["r01", ".", "--track", "nano"], "has no train.py"),
         (["r01", "r02", "--track", "nono"], "nearest is 'nano'"),
         (["r01", "r02", "--track", "nano", "--set", "hardware.threads=2"], "hardware.threads=1"),

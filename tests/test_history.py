@@ -188,25 +188,34 @@ def test_totals_and_largest(table: Callable[[str], list[dict[str, str]]], chain:
     assert [int(row["record"]) for row in table("largest")] == [s["record"] for s in largest]
 
 
+def choices(k: int, n: int) -> list[int]:
+    """How many choices of k places out of 1..n have each sum, from 0 up."""
+    ways = [[1, *[0] * (k * n)], *([0] * (k * n + 1) for _ in range(k))]
+    for place, j in itertools.product(range(1, n + 1), range(k, 0, -1)):
+        for total in range(place, k * n + 1):
+            ways[j][total] += ways[j - 1][total - place]
+    return ways[k]
+
+
 def test_order_is_a_permutation_test_of_the_mean_place(
     table: Callable[[str], list[dict[str, str]]], chain: list[Row]
 ) -> None:
-    row = next(row for row in table("order") if row["scope"] == "1-89")
-    deep = np.array([s["depth"] in ("deep", "breakthrough") for s in chain])
-    places = np.arange(1, 89)
-    assert float(row["mean_place"]) == about(places[deep].mean())
-    test = distributions.permutation_test(
-        (places[deep], places[~deep]),
-        lambda a, b, axis: a.mean(axis) - b.mean(axis),
-        alternative="less",
-        vectorized=True,
-        n_resamples=20_000,
-        rng=np.random.default_rng(1),
-    )
-    assert float(row["p_front"]) == pytest.approx(test.pvalue, abs=0.015)
-    assert float(row["p_front_low"]) < float(row["p_front"]) < float(row["p_front_high"])
-    rank = distributions.spearmanr(places, [s["gain"] for s in chain])
-    assert float(row["trend_rho"]) == about(rank.statistic)
+    """Against the count of all choices of k places."""
+    for row in table("order"):
+        since = [s for s in chain if s["date"] >= "2025"]
+        mine = since if row["scope"] == "since 2025" else within(chain, row["scope"])
+        deep = [i for i, s in enumerate(mine, 1) if s["depth"] in ("deep", "breakthrough")]
+        ways = choices(len(deep), len(mine))
+        low = [part / sum(ways) for part in itertools.accumulate(ways)]
+        assert float(row["mean_place"]) == about(sum(deep) / len(deep))
+        assert float(row["p_front"]) == about(low[sum(deep)])
+        both = 2 * min(low[sum(deep)], 1 - low[sum(deep) - 1])
+        assert float(row["p_two_sided"]) == about(min(1, both))
+        called = max((s for s, p in enumerate(low) if 0 < p <= 0.05), default=0)
+        assert float(row["critical"]) == about(called / len(deep))
+        assert float(row["p_front_low"]) <= low[sum(deep)] <= float(row["p_front_high"])
+        rank = distributions.spearmanr(range(len(mine)), [s["gain"] for s in mine])
+        assert float(row["trend_rho"]) == about(rank.statistic)
 
 
 def test_ai(table: Callable[[str], list[dict[str, str]]], chain: list[Row]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import shutil
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import sweep_files
-from speedrun import cli, files, schema
+from speedrun import cli, files, schema, trials
 from speedrun.files import SpeedrunError
 from speedrun.schema import Outcome
 from speedrun.stages.history import chain_facts, join, recall, sweeps
@@ -60,6 +61,23 @@ def test_periods_are_by_the_records_date_and_the_models_cutoff() -> None:
         ("m", "unknown"): 0.3,
         ("other", "unknown"): 0.3,
     }
+
+
+def test_a_cutoff_of_a_month_holds_the_whole_month() -> None:
+    known = Facts("nanogpt", FACTS.words, FACTS.dates, {"m": "2024-10", "n": "2024-09"})
+    assert known.period("r02-r03", "m") == "before cutoff"
+    assert known.period("r02-r03", "n") == "after cutoff"
+
+
+def test_a_task_that_starts_at_a_later_timing_has_its_targets_words() -> None:
+    known = Facts("nanogpt", {"r22": STEP}, {"r22": "2025-05-24"}, {"m": "2025-05-24"})
+    assert known.word("r21c-r22", "kind") == "kernel"
+    assert known.period("r21c-r22", "m") == "before cutoff"
+
+
+def test_a_sweep_without_an_audit_has_no_audited_mean() -> None:
+    made = join.fsr_rows(FACTS, [row("r01-r02", None), row("r01-r02", None, fsr=None)])
+    assert {(one["fsr"], one["fsr_audited"], one["low"]) for one in made} == {(0.5, None, None)}
 
 
 def test_failures_are_counted_by_kind() -> None:
@@ -118,6 +136,15 @@ def test_the_oracle_is_a_suspect_and_null_tuner_and_own_words_are_not(tmp_path: 
     }
     assert (made["oracle"]["overlap"], made["oracle"]["target_lines"]) == (1.0, 8)
     assert made["tuner"]["own_lines"] == 0 and made["replay"]["own_lines"] > 4
+
+
+def test_code_that_is_gone_is_neither_clean_nor_a_suspect(tmp_path: Path) -> None:
+    plan = sweep(tmp_path) / "plan.json"
+    shutil.rmtree(tmp_path / "trials/nano/r01-r02/oracle-aa/s0/node_1/solution")
+    made = {one["arm"]: one["state"] for one in recall.rows(plan)}
+    assert made == {"oracle": "no code", "null": "no", "tuner": "no", "replay": "no"}
+    shutil.rmtree(Path(trials.load(plan).tasks[0].folder) / "private/target")
+    assert {one["state"] for one in recall.rows(plan)} == {"no code"}
 
 
 def test_what_was_hinted_is_no_suspect_and_few_lines_tell_nothing() -> None:
@@ -189,6 +216,7 @@ def test_the_verb_reads_folders_and_csv_alike(repository: Path, tmp_path: Path) 
             "task,arm,model,hints,outcome,fsr,fsr_audited\nt,a,m,none,ok,fast,\n",
             "could not convert",
         ),
+        ("task,arm,model,hints,outcome,fsr,fsr_audited\nt,a,m,none,ok,nan,\n", "no finite number"),
         ('task,"arm\n', "is no CSV in UTF-8"),
     ],
 )
@@ -202,3 +230,19 @@ def test_scores_of_another_track_are_one_line(tmp_path: Path) -> None:
     scores(tmp_path, "micro")
     with pytest.raises(SpeedrunError, match="holds no scores of track nanogpt"):
         sweeps.load(tmp_path, "nanogpt")
+
+
+def test_nodes_without_a_column_are_one_line(tmp_path: Path) -> None:
+    scores(tmp_path)
+    files.write_text(tmp_path / "report/nodes.csv", "task,arm\nr05-r06,a\n")
+    with pytest.raises(SpeedrunError, match="has no column outcome"):
+        sweeps.load(tmp_path, "micro")
+
+
+def test_a_csv_of_another_track_is_one_line(tmp_path: Path) -> None:
+    folder = sweep(tmp_path)
+    text = "task,arm,model,hints,outcome,fsr,fsr_audited\nr01-r02,a,m,none,ok,0.5,\n"
+    files.write_text(folder / "report/scores.csv", text)
+    assert len(sweeps.load(folder / "report/scores.csv", "nano").rows) == 1
+    with pytest.raises(SpeedrunError, match="is a sweep of track nano, not nanogpt"):
+        sweeps.load(folder / "report/scores.csv", "nanogpt")

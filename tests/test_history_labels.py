@@ -224,6 +224,13 @@ def test_a_wrong_published_label_is_one_line(
         published.load(tmp_path / "published.yaml")
 
 
+def test_observed_flips_are_as_rare_as_the_page_says(found: analysis.History) -> None:
+    rates = [found.rates[field, "observed"] for field in FIELDS]
+    sure = [one[word] for one in rates for word in ("high", "medium")]
+    assert 0.015 < min(sure) and max(sure) < 0.065
+    assert [round(100 * f(one["low"] for one in rates)) for f in (min, max)] == [14, 23]
+
+
 def test_flips_keep_to_the_scale_and_never_make_a_breakthrough(found: analysis.History) -> None:
     chances = noise.transitions(found.steps, "depth", {"high": 0.1, "medium": 0.2, "low": 0.4})
     assert chances.sum(axis=1) == pytest.approx(1)

@@ -67,6 +67,8 @@ def test_a_record_page_says_what_the_issue_asks_for(repository: Path) -> None:
     retimed = (repository / "docs/records/r22.md").read_text(encoding="utf-8")
     assert "3.014" in retimed and "2.933" not in retimed
     assert "3.014 minutes" in (repository / "docs/records/r21.md").read_text(encoding="utf-8")
+    linked = (repository / "docs/records/r81.md").read_text(encoding="utf-8")
+    assert re.search(r"/tree/\w+/records/track_1_short/2026-04-22_MuddFormer/this_pr_v3\)", linked)
     adopted = (repository / "docs/records/r03.md").read_text(encoding="utf-8")
     assert "**Adopted by**" in adopted and "<https://arxiv.org/abs/" in adopted
 

@@ -48,6 +48,7 @@ def test_an_open_flag_is_on_the_page_with_file_and_line(built: tuple[trials.Plan
     page = (built[1] / "out" / "index.html").read_text()
     assert '<td class="review">open</td>' in page
     assert "<td>train.py:11</td>" in page
+    assert "<td>process:os.fork</td>" in page
     assert '<td class="review">review</td>' in page
     row = {row["arm"]: row for row in csv_rows(built[1] / "out" / "scores.csv")}["replay"]
     assert (row["verdict"], int(row["n_flags"]) > 0) == ("review", True)
@@ -101,13 +102,18 @@ def test_a_sweep_without_a_sandbox_is_called_untrusted(tmp_path: Path) -> None:
     assert report.UNTRUSTED in (tmp_path / "out" / "index.html").read_text()
 
 
-def test_an_opinion_is_shown_as_one(tmp_path: Path) -> None:
+def test_an_opinion_and_an_audits_flag_are_shown_as_such(tmp_path: Path) -> None:
     plan = flagged(tmp_path)
     path = tmp_path / "sweep" / "review" / "nano" / "r01-r02.json"
     product = files.read_json(path)
     reasons = [{"file": "train.py", "line": 13, "why": "<script>forks</script>"}]
     said = {"model": "m", "cheating": "yes", "confidence": 0.8, "reasons": reasons, "failure": ""}
     product["trials"][2]["opinion"] = said
+    audit = tmp_path / "sweep" / "audit" / "nano" / "r01-r02.json"
+    held = {"flags": ["very_fast"], "held": ["takes 0.1"], "failures": [], "evidence": []}
+    audited = files.read_json(audit)
+    audited["trials"][1]["pace"] = held
+    files.write_json(audit, audited)
     product["trials"][0]["opinion"] = {**said, "failure": "the model declined", "reasons": []}
     files.write_json(path, product)
     report.build(plan, tmp_path / "sweep", tmp_path / "out")
@@ -115,6 +121,7 @@ def test_an_opinion_is_shown_as_one(tmp_path: Path) -> None:
     assert "said yes\n(confidence 0.80). Opinions decide nothing." in page
     assert "gave no opinion (the model declined)" in page
     assert "train.py:13: &lt;script&gt;forks" in page
+    assert "<td>audit:very_fast</td><td>its runs</td><td>takes 0.1</td>" in page
 
 
 @pytest.mark.parametrize(("value", "shown"), [(None, "-"), (0.044, "+0.04"), (-0.001, "+0.00")])
@@ -139,3 +146,6 @@ def test_a_winner_in_review_keeps_its_value_and_shows_its_flags(tmp_path: Path) 
     assert row["flags"].endswith("(train.py:5); and 2 more")
     assert row["reason"] == "a flag is open"
     assert (rows(tmp_path)["null"]["n_flags"], rows(tmp_path)["null"]["flags"]) == (0, "")
+    own = {"noise": {"failures": [], "flags": ["noise_rise"], "held": ["rises by 1"]}}
+    row = rows(tmp_path, null=waiting | own)["null"]
+    assert (row["n_flags"], row["flags"]) == (1, "audit:noise_rise: rises by 1")

@@ -157,7 +157,7 @@ def test_code_that_fails_by_itself_is_one_line(
     ("more", "said"),
     [
         (["--coder", "oracle", "--model", "none"], "needs a target record"),
-        (["--model", "none"], "asks a model"),
+        (["--model", "none"], "with reproduce as --model NAME"),
         (["--nodes", "0"], "--nodes must be 1 or more"),
         (["--scaffold", "trees"], "nearest is 'tree'"),
         (["--hints", "/dev/null"], "is empty"),

@@ -95,6 +95,13 @@ class Check:
         return {**self.figures, **sentences, **held}
 
 
+def open_flags(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Return the flags of the checks in an audit's entry that wait for a person, by key."""
+    checks = [one for one in entry.values() if isinstance(one, dict) and "flags" in one]
+    pairs = [pair for one in checks for pair in zip(one["flags"], one["held"], strict=True)]
+    return dict(pairs)
+
+
 def noise_bound(
     tokens: int, end_of_text_share: float, vocab_size: int, p: float = NOISE_P
 ) -> float:

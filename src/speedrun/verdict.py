@@ -1,9 +1,8 @@
 """The audit's rules: what a winner's re-timings must show, and the sentences that say so.
 
-The speedrun's own rule is statistical: the mean loss over the runs is <= the target at a small
-p. The probe rule guards the printed loss, the late rule the clock: a program whose clock has
-stopped may answer its probes, but not train on for them. All compare a winner with the two
-records of the same round, take timings and return plain JSON values.
+The speedrun's own rule is statistical: mean loss <= target at a small p. The probe rule guards the
+printed loss, the late rule the clock: a program whose clock has stopped may answer its probes, but
+not train on for them. All compare a winner with the two records of the same round.
 """
 
 from __future__ import annotations
@@ -232,11 +231,8 @@ def _loss_sentence(loss: dict[str, Any], correction: float, loss_p_max: float) -
     if loss["p"] is None:
         return f"the losses of {loss['n']} runs have no spread to test (seed ignored, or n < 2)"
     relation = "<" if loss["p"] < loss_p_max else ">="
-    corrected = (
-        f" (printed {loss['printed_mean']:.4f}, {correction:.4f} added for the probes)"
-        if correction
-        else ""
-    )
+    added = f" (printed {loss['printed_mean']:.4f}, {correction:.4f} added for the probes)"
+    corrected = added if correction else ""
     return (
         f"mean loss {loss['mean']:.4f}{corrected} over {loss['n']} runs is below the target at "
         f"p = {loss['p']:.2g} {relation} {loss_p_max:g}"
@@ -259,10 +255,8 @@ def _probe_sentence(measured: dict[str, Any]) -> str:
         return f"no probes on this track: the printed losses {seen}"
     if not probes["n"]:
         return "no probe answers to compare"
-    excess = (
-        f"probe loss exceeds the printed loss by {probes['mean_excess']:+.4f} more than the "
-        f"records'"
-    )
+    more = f"{probes['mean_excess']:+.4f} more than the records'"
+    excess = f"probe loss exceeds the printed loss by {more}"
     if probes["lower_bound"] is None:
         return f"{excess} in one round, whose noise is unknown: two rounds are needed"
     state = "within" if probes["ok"] else "above"
@@ -291,9 +285,8 @@ def _time_sentence(measured: dict[str, Any]) -> str:
     if ratio.get("low") is not None:
         share = f"{ratio['confidence']:.0%} " if "confidence" in ratio else ""
         p = f"{share}interval {ratio['low']:.3f} to {ratio['high']:.3f}, {p}"
-    counted = f"{ratio['n']} rounds"
-    if measured.get("drift"):
-        counted = f"{ratio['n']} runs and {ratio['n_start']} of the start beside them"
+    start = f" and {ratio['n_start']} of the start beside them" if measured.get("drift") else ""
+    counted = f"{ratio['n']} {'runs' if start else 'rounds'}{start}"
     return f"time is {ratio['ratio']:.3f} of the start's over {counted} ({p})"
 
 

@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from speedrun.files import SpeedrunError
 
+OPEN = ("arms", "models")  # groups to which a command line may add
 QUOTED = {"tasks": "tasks='number <= 5'", "only": """only='model == "o3_mini"'"""}
 
 
@@ -101,7 +102,8 @@ def _explain(config: Path, sweep: str, overrides: list[str], message: str) -> st
             return f"config: unknown {key} {value!r}{nearest(value, options(config, key))}"
         if key not in groups and key not in keys:
             close = difflib.get_close_matches(key, keys, n=1, cutoff=0.0)
-            return f"config: unknown key {key!r}; nearest is {close[0]!r}"
+            new = f", or new with a plus: +{override}" if key.split(".")[0] in OPEN else ""
+            return f"config: unknown key {key!r}; nearest is {close[0]!r}{new}"
     return f"config: {message.splitlines()[0]}"
 
 

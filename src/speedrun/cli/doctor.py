@@ -122,10 +122,12 @@ def _gpus(spec: TrainSpec) -> Finding:
     if not gpu.used(spec):
         return Finding("GPUs", OK, "this profile needs none", "nanogpt needs a card")
     why = f"the profile has {spec.world_size} x {spec.gpu or 'any card'}"
+    elsewhere = f"the same on a GPU node (Slurm: srun --gpus={spec.world_size} speedrun doctor ...)"
     try:
         found = gpu.cards(spec)
     except SpeedrunError as error:
-        return Finding("GPUs", MISSING, str(error), why, "nvidia-smi", needed=True)
+        command = f"{elsewhere}, or choose --profile cpu"
+        return Finding("GPUs", MISSING, str(error), why, command, needed=True)
     said = f"{len(found)} x {found[0].name}, driver {found[0].driver}"
     return Finding("GPUs", OK, said, why, needed=True)
 

@@ -64,7 +64,10 @@ def _stated(
 
 @dataclasses.dataclass(frozen=True)
 class Watched:
-    """A bench whose runs are also held to what the harness saw of their files."""
+    """A bench whose runs are also held to what the harness saw of their files.
+
+    The reason of a crash gets the exception's line: a duel's table shows no digest of the run.
+    """
 
     bench: Run
     track: schema.TrackSpec
@@ -80,4 +83,16 @@ class Watched:
         if said and found.outcome in (schema.Outcome.OK, schema.Outcome.MISSED_TARGET):
             broken, reason = schema.Outcome.RULE_VIOLATION, "; ".join(said)
             return ended, dataclasses.replace(found, outcome=broken, reason=reason)
+        if ended.exit_code and found.outcome == schema.Outcome.CANDIDATE_ERROR:
+            reason = ": ".join([found.reason, *_last_words(out / "run")])
+            found = dataclasses.replace(found, reason=reason)
         return ended, found
+
+
+def _last_words(run: Path) -> list[str]:
+    """Return the one line that says most of why a run died: its exception or its last output."""
+    from speedrun.stages.analyze import error_lines
+
+    lines = error_lines(run)
+    raised = [line.removeprefix("error: ") for line in lines[:1] if line.startswith("error")]
+    return raised or [line.strip() for line in lines[-1:]]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
 import shutil
 import subprocess
@@ -131,8 +132,10 @@ class Venue:
         folder = (self._fetched(name) if self.facts else own) if record else Path(name)
         if not folder.is_dir():
             known = ", ".join(self.records[:8]) + (", ..." if len(self.records) > 8 else "")
+            near = "".join(difflib.get_close_matches(name, self.records, n=1))
             raise SpeedrunError(
-                f"{name!r} is neither a folder nor a record of {self.track.name} ({known})"
+                f"{name!r} is neither a folder nor a record of {self.track.name}"
+                f"{near and f'; nearest is {near!r}'} ({known})"
             )
         if not (folder / self.track.entry).is_file():
             raise SpeedrunError(f"{folder} has no {self.track.entry}: the file that is run")

@@ -51,7 +51,10 @@ def read(path: Path | None) -> dict[str, Review]:
 
 def _review(path: Path, one: dict[str, Any]) -> Review:
     violations, held = ([str(said) for said in _list(one[key])] for key in ("violations", "held"))
-    said = [] if violations or held else ["the code shows no open flag of the track's rules"]
+    record = one.get("same_as", "")
+    fine = "the code shows no open flag of the track's rules"
+    if record:
+        fine = f"the code is the {record} record's, byte for byte: the rules were not applied to it"
     made = [row for row in _list(one.get("decisions", [])) if row["rule"] == AUDIT]
     return Review(
         path=path,
@@ -59,7 +62,7 @@ def _review(path: Path, one: dict[str, Any]) -> Review:
         winner=one["winner"],
         violations=violations,
         held=held,
-        evidence=said,
+        evidence=[] if violations or held else [fine],
         decisions={row["key"]: row for row in made},
         digest=one.get("solution_digest", ""),
     )

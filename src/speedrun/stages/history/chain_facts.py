@@ -30,11 +30,14 @@ class Facts:
         return self.words.get(target(task), {}).get(field, UNKNOWN)
 
     def period(self, task: str, model: str) -> str:
-        """Say whether a record is from before or after a model's stated cutoff."""
+        """Say whether a record is from before or after a model's stated cutoff.
+
+        A cutoff of a month or year, 2024-10, holds the whole of it.
+        """
         date, cutoff = self.dates.get(target(task)), self.cutoffs.get(model)
         if date is None or cutoff is None:
             return UNKNOWN
-        return "before cutoff" if date <= cutoff else "after cutoff"
+        return "before cutoff" if date[: len(cutoff)] <= cutoff else "after cutoff"
 
 
 def target(task: str) -> str:

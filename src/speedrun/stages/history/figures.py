@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 Rows = Sequence[Row]
 COLOURS = dict(zip(DEPTHS, ("#9ebcda", "#1b6ca8", "#edae49", "#d1495b"), strict=True))
+SCOPES = ("#555555", "#2a9d8f", "#bbbbbb")  # no colour of a depth
 METADATA: dict[str, Any] = {".svg": {"Date": None}, ".png": {"Software": None}}
 SETTING: Any = {"svg.hashsalt": "speedrun", "svg.fonttype": "none", "font.size": 9}
 SHOWN_CONTRIBUTORS = 15
@@ -79,7 +80,7 @@ def gains(figure: Figure, rows: Rows) -> None:
     axes.set_yscale("log")
     axes.set_yticks([0.2, 0.5, 1, 2, 5, 10, 30], ["0.2", "0.5", "1", "2", "5", "10", "30"])
     axes.minorticks_off()
-    axes.set_xlabel("record")
+    axes.set_xlabel("record (named: credited to that AI system)")
     axes.set_ylabel("time saved, percent")
     axes.legend(frameon=False)
 
@@ -93,6 +94,7 @@ def shares(figure: Figure, rows: Rows) -> None:
         _draw_field(axes, [row for row in rows if row["field"] == field], scopes)
         axes.set_title(field)
     axes.legend(frameon=False, title="records")
+    figure.supxlabel("percent of log speedup; lines: 95 % if labels are doubted", size=9)
 
 
 def _draw_field(axes: Axes, rows: Rows, scopes: Sequence[str]) -> None:
@@ -104,12 +106,10 @@ def _draw_field(axes: Axes, rows: Rows, scopes: Sequence[str]) -> None:
         values = [100 * row["share"] for row in mine]
         below = [max(0.0, 100 * (row["share"] - row["doubted_low"])) for row in mine]
         above = [max(0.0, 100 * (row["doubted_high"] - row["share"])) for row in mine]
-        colour = ("#1b6ca8", "#edae49", "#9ebcda")[i % 3]
-        axes.barh(at, values, height, color=colour, label=scope, xerr=[below, above],
-                  error_kw={"lw": 0.8, "ecolor": "#555555"})  # fmt: skip
+        axes.barh(at, values, height, color=SCOPES[i % 3], label=scope, xerr=[below, above],
+                  error_kw={"lw": 0.8, "ecolor": "#111111"})  # fmt: skip
     axes.set_yticks(range(len(words)), words)
     axes.invert_yaxis()
-    axes.set_xlabel("percent of log speedup")
 
 
 def half_years(figure: Figure, rows: Rows) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from speedrun.classification import FIELDS
 from speedrun.stages.history.markdown import number, p_value, span, table, text, times
+from speedrun.stages.history.steps import UNNAMED
 from speedrun.stages.history.summary import short
 
 Row = Mapping[str, Any]
@@ -259,7 +260,8 @@ def contributors(tables: Tables) -> str:
         )
         for row in rows[:CONTRIBUTORS]
     ]
-    said = f"The first {CONTRIBUTORS} of {len(rows)}: {number(100 * top, 1)} % of the log speedup."
+    named = sum(row["word"] != UNNAMED for row in rows)
+    said = f"The first {CONTRIBUTORS} of {named}: {number(100 * top, 1)} % of the log speedup."
     return f"{table(('', 'steps', 'speedup', '% of all'), lines)}\n\n{said}"
 
 

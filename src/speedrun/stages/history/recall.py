@@ -5,14 +5,14 @@ numbers masked it stands nowhere in the start, and it names three things or more
 comments and white space do not count. A winner's overlap is the share of the human target's telling
 lines that it has to the letter.
 
-Two people who have the same idea write it differently, so the overlap that the idea alone predicts
-is small, and that is measured. Of the 85 human changes of nanogpt none has, of another's, a quarter
-of the telling lines and five of them (6,468 ordered pairs; the most with five is 19 %); the 13
-recorded replies of language models on micro (replies/) have 0 to 9 % of the human's, those with
-pseudocode of the very change included. So a trial without hints is a ``suspect`` if its winner has
-a quarter of the lines, five or more of them, and more than of any other task's human change in the
-sweep. ``too few`` says that the human's change has less than five such lines: nothing can be told.
-A suspect is a case to read, not a verdict; recall that was put into other words is not seen.
+What is known of false alarms: of the 85 human changes of nanogpt none has, of another's, a quarter
+of the telling lines and five of them (6,468 ordered pairs; the most with five is 19 %), which shows
+how much one race's style shares, for other ideas; the 13 recorded replies of language models on
+micro (replies/) have 0 to 9 % of the human's, those with pseudocode of the very change included,
+which is the case of the same idea, on short programs. A trial without hints is a ``suspect`` if its
+winner has a quarter of the lines, five or more of them, and more than of any other task's human
+change in the sweep. ``too few`` says that the human's change has fewer than five such lines: nothing can
+be told. A suspect is a case to read, not a verdict; recall that was put into other words is not seen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from speedrun import files, trials
 
 SHARE_MIN, SHARED_MIN = 0.25, 5
 NAMES_MIN = 3
-SUSPECT = "suspect"
+SUSPECT, NO_CODE = "suspect", "no code"
 FILE_BYTES_MAX, LINE_MAX = 2_000_000, 1000  # more than that is no code that a person wrote
 SUFFIXES = (".py", ".cu", ".cpp", ".c", ".h", ".triton")
 NUMBER = re.compile(r"\b\d[\w.]*")
@@ -37,20 +37,34 @@ COMMENT = re.compile(r"(^|\s)#.*$")
 def rows(plan_file: Path) -> list[dict[str, Any]]:
     """Return the overlap of every winner of a sweep with its task's human target, and a state.
 
-    The paths in plan.json are relative to the working directory.
+    The paths in plan.json are relative to the working directory. ``no code``: the winner's, the
+    start's or the target's is no longer there, so that nothing was compared.
     """
     plan = trials.load(plan_file)
     starts = {task.task: read_lines(task.start_files) for task in plan.tasks}
     human = {t.task: telling(read_lines(t.target_files), starts[t.task]) for t in plan.tasks}
-    found = []
-    for trial in plan.trials:
-        best = trials.winner(trials.nodes(trial))
-        if best is not None:
-            mine = telling(read_lines(best.solution), starts[trial.task])
-            words = {"task": trial.task, "trial": trial.label, "arm": trial.arm}
-            words |= {"model": trial.model, "hints": trial.hints, "node": str(best.number)}
-            found.append(words | compare(mine, trial.task, human, trial.hints == "none"))
-    return found
+    winners = [(trial, trials.winner(trials.nodes(trial))) for trial in plan.trials]
+    return [
+        _row(trial, best, plan.task(trial.task), starts[trial.task], human)
+        for trial, best in winners
+        if best is not None
+    ]
+
+
+def _row(
+    trial: trials.TrialPlan,
+    best: trials.Node,
+    task: trials.TaskPlan,
+    start: set[str],
+    human: Mapping[str, set[str]],
+) -> dict[str, Any]:
+    mine = telling(read_lines(best.solution), start)
+    words = {"task": trial.task, "trial": trial.label, "arm": trial.arm}
+    words |= {"model": trial.model, "hints": trial.hints, "node": str(best.number)}
+    made = compare(mine, trial.task, human, trial.hints == "none")
+    code = (best.solution, task.start_files, task.target_files)
+    there = all(folder.is_dir() for folder in code)
+    return words | made | ({} if there else {"state": NO_CODE})
 
 
 def compare(

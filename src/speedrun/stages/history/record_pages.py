@@ -133,7 +133,8 @@ def _upstream(history: History, record: Record) -> Iterator[str]:
     if record.pull_request:
         yield f"- pull request [{record.pull_request}]({home}/pull/{record.pull_request})"
     if record.log:
-        kind = "tree" if record.log == record.log_folder else "blob"
+        folder = record.log == record.log_folder or "log_is_directory" in record.flags
+        kind = "tree" if folder else "blob"
         yield f"- [what the table links]({home}/{kind}/{commit}/{record.log})"
     if record.log_folder and record.log_folder != record.log:
         yield f"- [folder of its logs]({home}/tree/{commit}/{record.log_folder})"

@@ -55,7 +55,7 @@ def _shares(tables: Tables) -> Iterator[str]:
         f"{_percent(muon['share'])}."
     )
     said = [f"{word} {times(row['factor'])} ({row['n']})" for word, row in source.items()]
-    yield f"**Nor new**: {', '.join(said)}."
+    yield f"**Most ideas were known before**: {', '.join(said)}."
 
 
 def _order(tables: Tables) -> Iterator[str]:

@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from speedrun import files, trials
+from speedrun import files, trials, unseen
 from speedrun.stages.report import figures, tables, text
 from speedrun.stages.report.tables import Results, Row
 from speedrun.stages.report.text import as_text
@@ -154,6 +154,7 @@ def _task(results: Results, task: trials.TaskPlan) -> dict[str, Any]:
         {"row": row} | {name: entries[row["trial"]] for name, entries in named.items()}
         for row in results.score[task.task]["trials"]
     ]
+    joined = [one | {"flags": unseen.open_flags(one["audit"])} for one in joined]
     return {
         "plan": task,
         "trials": joined,

@@ -24,6 +24,7 @@ from speedrun.stages.review.opinion import Reviewer, ask
 
 __all__ = ["ACCEPTED", "REJECTED", "Reviewer", "examine", "review_task", "sentence"]
 
+RECORDS = {"start": Path("public/start"), "target": Path("private/target")}  # in a task's folder
 OPEN, COVERED = "open", "covered"
 
 
@@ -63,13 +64,14 @@ def _review(
     """Return one trial's part of the product."""
     if winner is None:
         none: dict[str, Any] = {"findings": [], "violations": [], "held": [], "decisions": []}
-        return {"winner": None, **none, "opinion": None}
+        return {"winner": None, "same_as": "", **none, "opinion": None}
     found = examine(winner.solution, Path(task.folder), track, reviews)
     folder = out.parent / "opinions" / task.task
     opinion = ask(reviewer, winner.solution, task, track, found, folder) if reviewer else None
     return {
         "winner": winner.number,
         "solution_digest": files.digest_tree(winner.solution),
+        "same_as": same_as(winner.solution, Path(task.folder)),
         "findings": found,
         "violations": [sentence(one) for one in found if _broken(one)],
         "held": [sentence(one) for one in found if _held(one)],
@@ -85,12 +87,19 @@ def examine(
 
     ``task`` is the task's folder. What the human's target has too is no finding.
     """
-    start, target = task / "public" / "start", task / "private" / "target"
-    if files.digest_tree(solution) in map(files.digest_tree, (start, target)):
+    if same_as(solution, task):
         return []  # spared the oracle and the null coder, which every sweep has
+    start, target = (task / folder for folder in RECORDS.values())
     found = rules.check(solution, start, track.entry, track.rules, target, track.target_loss)
     decided = decisions.read(decisions.path(reviews, solution)) if found else []
     return [_entry(one, track, decided) for one in found]
+
+
+def same_as(solution: Path, task: Path) -> str:
+    """Return which record a solution is byte for byte, "start" or "target"; else nothing."""
+    mine = files.digest_tree(solution)
+    same = (name for name, one in RECORDS.items() if files.digest_tree(task / one) == mine)
+    return next(same, "")
 
 
 def _entry(

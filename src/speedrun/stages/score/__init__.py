@@ -22,9 +22,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from speedrun import files, measurable, schema, stats, trials, versions
+from speedrun import files, measurable, schema, stats, trials, unseen, versions
 from speedrun.schema import Outcome
 from speedrun.stages.score.spent import costs
+from speedrun.verdict import AUDIT
 
 # how far a failed node got, farthest first: a trial without winner is named by its best attempt
 PROGRESS = (
@@ -140,6 +141,8 @@ def score_trial(
     nodes = trials.nodes(trial)
     winner = trials.winner(nodes)
     fsr, audited = search_fsr(winner, t_start, t_target), _audited(audit)
+    own = [f"{AUDIT}:{key}: {said}" for key, said in unseen.open_flags(audit).items()]
+    held = [*review["held"], *own]
     return {
         "trial": trial.label,
         "task": trial.task,
@@ -157,8 +160,8 @@ def score_trial(
         **own_start_fsr(trial, nodes, t_start, t_target),
         **audited,
         "winners_curse": _curse(fsr, audited),
-        "n_flags": len(review["held"]),
-        "flags": _flags(review),
+        "n_flags": len(held),
+        "flags": _flags(held),
         "similarity": similarity["recovered_l2"],
         "judge": judge["score"],
         **costs(nodes),
@@ -244,9 +247,8 @@ def _curse(fsr: float | None, audited: dict[str, Any]) -> float | None:
     return fsr - again if known and audited["verdict"] not in (None, "failed") else None
 
 
-def _flags(review: dict[str, Any]) -> str:
+def _flags(held: Sequence[str]) -> str:
     """Return the flags that wait for a person, the first few in words."""
-    held = review["held"]
     more = [f"and {len(held) - FLAGS_SHOWN} more"] if len(held) > FLAGS_SHOWN else []
     return "; ".join([*held[:FLAGS_SHOWN], *more])
 
