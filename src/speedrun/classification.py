@@ -44,8 +44,10 @@ COLUMNS = tuple(field.name for field in fields(Label))
 OPTIONAL = ("resolved",)
 
 
-def load(path: Path, numbers: Collection[int]) -> dict[int, Label]:
+def load(path: Path, numbers: Collection[int], *, partial: bool = False) -> dict[int, Label]:
     """Read a file of labels, one row for each of ``numbers``, in their order.
+
+    ``partial`` allows that rows are missing, as in a pass that is under way.
 
     Errors: a SpeedrunError that names the file and the row: a column, number or word that is
     unknown, doubled or missing, evidence left out, a breakthrough without a link to its adopters.
@@ -53,7 +55,7 @@ def load(path: Path, numbers: Collection[int]) -> dict[int, Label]:
     found: dict[int, Label] = {}
     for line, cells in _rows(path):
         try:
-            label = _label(cells)
+            label = label_of(cells)
             if label.record in found or label.record not in numbers:
                 known = "stands twice" if label.record in found else "is no step of the chain"
                 raise ValueError(f"record {label.record} {known}")
@@ -61,7 +63,7 @@ def load(path: Path, numbers: Collection[int]) -> dict[int, Label]:
             raise SpeedrunError(f"{path} line {line}: {error}; correct that row") from error
         found[label.record] = label
     missing = sorted(set(numbers) - found.keys())
-    if missing:
+    if missing and not partial:
         raise SpeedrunError(f"{path} has no row for record {missing[0]}; add it")
     return {number: found[number] for number in sorted(found)}
 
@@ -97,7 +99,7 @@ def _check_header(path: Path, header: list[str]) -> None:
         )
 
 
-def _label(cells: dict[str, str]) -> Label:
+def label_of(cells: dict[str, str]) -> Label:
     """Return a row's label. Errors: ValueError that says what is wrong with it."""
     if not (cells["record"].isascii() and cells["record"].isdecimal() and len(cells["record"]) < 6):
         raise ValueError(f"{_shown(cells['record'])} is no record number")

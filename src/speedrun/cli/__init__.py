@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from speedrun import __version__
 from speedrun.cli import (
     between,
+    classify,
     data,
     doctor,
     duel,
@@ -51,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
         plan,
         transcript,
         history,
+        classify,
     ):
         group.add_verbs(verbs)
     return top

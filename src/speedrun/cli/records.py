@@ -49,9 +49,7 @@ def _add_measure(parser: argparse.ArgumentParser) -> None:
 
 def _add_upstream(parser: argparse.ArgumentParser) -> None:
     upstream = parser.add_argument_group("a track with a registry")
-    upstream.add_argument("--registry", type=path, help="default: tracks/TRACK/registry.yaml")
-    upstream.add_argument("--repo", default="", help="URL or local clone; default: the registry's")
-    upstream.add_argument("--mirror", type=path, help="default: store/upstream/TRACK.git")
+    add_sources(upstream)
     upstream.add_argument("--fetch", action="store_true", help="fetch all sources into the mirror")
     upstream.add_argument(
         "--verify", action="store_true", help="check every row, source, hash and log"
@@ -68,6 +66,13 @@ def _add_upstream(parser: argparse.ArgumentParser) -> None:
     upstream.add_argument(
         "--pin", action="store_true", help="write the hashes into the registry (maintainers)"
     )
+
+
+def add_sources(group: Any) -> None:
+    """Declare what says where the sources of a track with a registry lie."""
+    group.add_argument("--registry", type=path, help="default: tracks/TRACK/registry.yaml")
+    group.add_argument("--repo", default="", help="URL or local clone; default: the registry's")
+    group.add_argument("--mirror", type=path, help="default: store/upstream/TRACK.git")
 
 
 def run_records(given: argparse.Namespace) -> None:
@@ -110,10 +115,10 @@ def _extract(given: argparse.Namespace) -> None:
     from speedrun.stages.records import extract
 
     _needs(given, "out")
-    registry = _registry(given)
+    registry = track_registry(given)
     one = registry.record(given.record)
     with recorded("records", given.out / "records.record.json") as record:
-        extract.extract(_opened(given, registry), registry, given.record, given.out)
+        extract.extract(open_sources(given, registry), registry, given.record, given.out)
         record.params = {"record": given.record, "source": one.source.kind}
         record.params |= {"commit": registry.upstream.commit}
         record.read(*sorted(file for file in (given.out / "files").rglob("*") if file.is_file()))
@@ -124,10 +129,10 @@ def _verify(given: argparse.Namespace) -> None:
     """Check everything; the last line counts, and the exit code is 1 with any problem."""
     from speedrun.stages.records import verify
 
-    registry = _registry(given)
+    registry = track_registry(given)
     known = Path("results/records") / registry.track
     try:
-        done = verify.verify(_opened(given, registry), registry, known)
+        done = verify.verify(open_sources(given, registry), registry, known)
     except SpeedrunError as error:  # no repository, or no such commit in it
         done = verify.Verified(problems=[str(error)])
     print(*done.problems, done.counts(), sep="\n")
@@ -145,8 +150,8 @@ def _stats(given: argparse.Namespace) -> None:
             _registry_path(given).with_name("paper_times.csv"), given.figure
         )
         return
-    registry = _registry(given)
-    runs = statistics.read(_opened(given, registry), registry)
+    registry = track_registry(given)
+    runs = statistics.read(open_sources(given, registry), registry)
     rows = statistics.rows_of(registry, runs)
     if given.out is None:
         print(statistics.as_csv(rows), end="")
@@ -162,7 +167,7 @@ def _check_upstream(given: argparse.Namespace) -> None:
     from speedrun.adapters import upstream_git
     from speedrun.stages.records import newer
 
-    registry = _registry(given)
+    registry = track_registry(given)
     repository = given.repo or registry.upstream.url
     commit = upstream_git.resolve(repository, _mirror(given), given.check_upstream)
     opened = upstream_git.open_repository(repository, _mirror(given), [commit])
@@ -174,8 +179,8 @@ def _pin(given: argparse.Namespace) -> None:
     """Write the hashes of what the repository holds into the registry."""
     from speedrun.stages.records import pin, verify
 
-    registry = _registry(given)
-    opened = _opened(given, registry)
+    registry = track_registry(given)
+    opened = open_sources(given, registry)
     opened.prefetch(verify.source_files(registry))
     changed = pin.write_hashes(_registry_path(given), pin.hashes(opened, registry))
     print(f"{_registry_path(given)}: {len(changed)} records changed {' '.join(changed)}".rstrip())
@@ -185,20 +190,22 @@ def _fetch(given: argparse.Namespace) -> None:
     """Bring the pinned commit, and the contents of all sources, into the mirror."""
     from speedrun.stages.records import verify
 
-    registry = _registry(given)
-    opened = _opened(given, registry)
+    registry = track_registry(given)
+    opened = open_sources(given, registry)
     fetched = opened.prefetch(verify.source_files(registry))
     print(f"commit {registry.upstream.commit} is in {opened.where}, {fetched} files fetched")
 
 
-def _opened(given: argparse.Namespace, registry: Registry) -> GitRepository:
+def open_sources(given: argparse.Namespace, registry: Registry) -> GitRepository:
+    """Return the registry's repository, by the options of add_sources."""
     from speedrun.adapters import upstream_git
 
     repository = given.repo or registry.upstream.url
     return upstream_git.open_repository(repository, _mirror(given), [registry.upstream.commit])
 
 
-def _registry(given: argparse.Namespace) -> Registry:
+def track_registry(given: argparse.Namespace) -> Registry:
+    """Return the registry that --registry names, or the track's."""
     from speedrun import registry
 
     return registry.load(_registry_path(given))

@@ -45,7 +45,7 @@ class CallKey:
     seed: int
     node: int
     turn: int
-    purpose: str = "node"  # or "preflight", "summary", "judge", "review"
+    purpose: str = "node"  # or "preflight", "summary", "judge", "review", "classify"
     vote: int = 0  # independent samples of one question
 
 
