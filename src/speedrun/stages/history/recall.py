@@ -11,8 +11,9 @@ how much one race's style shares, for other ideas; the 13 recorded replies of la
 micro (replies/) have 0 to 9 % of the human's, those with pseudocode of the very change included,
 which is the case of the same idea, on short programs. A trial without hints is a ``suspect`` if its
 winner has a quarter of the lines, five or more of them, and more than of any other task's human
-change in the sweep. ``too few`` says that the human's change has fewer than five such lines: nothing can
-be told. A suspect is a case to read, not a verdict; recall that was put into other words is not seen.
+change in the sweep. ``too few`` says that the human's change has fewer than five such lines, so
+that nothing can be told. A suspect is a case to read, not a verdict; recall that was put into other
+words is not seen.
 """
 
 from __future__ import annotations

@@ -98,11 +98,22 @@ def _ai(tables: Tables) -> Iterator[str]:
 
 
 def _published(tables: Tables) -> Iterator[str]:
-    said = [row["verdict"] for row in tables["published"]]
-    differs = [row["what"] for row in tables["published"] if row["verdict"] == "differs"]
+    rows = tables["published"]
+    plain = _verdicts([row for row in rows if row["low"] is None])
+    labelled = _verdicts([row for row in rows if row["low"] is not None])
     same = [row["same"] for row in tables["published_labels"]]
     yield (
-        f"**Beside the published analysis**: of {len(said)} figures {said.count('agrees')} agree, "
-        f"{said.count('within label noise')} lie within label noise, {len(differs)} differ "
-        f"({'; '.join(differs)}). Of {len(same)} known labels {sum(same)} are ours too."
+        f"**Beside the published analysis**: of the figures that need no labels {plain}; of those "
+        f"that rest on labels {labelled}. Of {len(same)} known labels {sum(same)} are ours too."
     )
+
+
+def _verdicts(rows: Sequence[Row]) -> str:
+    """Say how many agree, and which differ."""
+    said = [row["verdict"] for row in rows]
+    differs = [row["what"] for row in rows if row["verdict"] == "differs"]
+    near = said.count("within label noise")
+    parts = [f"{said.count('agrees')} of {len(said)} agree"]
+    parts += [f"{near} more within label noise"] if near else []
+    parts += [f"but not {'; '.join(differs)}"] if differs else []
+    return ", ".join(parts)
