@@ -14,6 +14,7 @@ import sys
 import venv
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from running import SOURCE, make_spec, run_code, text_of
@@ -210,3 +211,15 @@ def test_work_folder_avoids_the_interpreter() -> None:
     venv = Path(sandbox.WORK[0]) / "v"
     beside = sandbox.Interpreter(venv / "bin/python", venv, Path("/opt"), ())
     assert (sandbox.work_folder(away), sandbox.work_folder(beside)) == ("/work", "/workspace")
+
+
+def test_what_is_hidden_has_no_second_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An environment reached through a link is shown under both names."""
+    link, module = tmp_path / "environment", str(Path(hypothesis.__file__).parent)
+    link.symlink_to(sys.prefix)
+    python = sandbox.interpreter(str(link / "bin" / "python"))
+    monkeypatch.setattr(sandbox, "interpreter", lambda: python)
+    places = [str(link / Path(module).relative_to(Path(sys.prefix).resolve())), module]
+    code = f"import os; print([os.listdir(place) for place in {places!r}])"
+    ended, lines = run_code(tmp_path, code, make_spec(hidden=[module]))
+    assert (ended.exit_code, text_of(lines)) == (0, ["[[], []]"])

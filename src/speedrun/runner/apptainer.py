@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from speedrun.files import SpeedrunError
-from speedrun.runner import gpu, hub, sandbox, shards
+from speedrun.runner import gpu, hidden, hub, sandbox, shards
 from speedrun.runner.sandbox import Interpreter
 from speedrun.runner.start import Command
 from speedrun.runner.workplace import Place
@@ -141,7 +141,7 @@ def _shown(
     python: Interpreter, place: Place, spec: TrainSpec, folder: str
 ) -> list[tuple[Path, str]]:
     """Return what is bound read-only, in an order in which what hides comes last."""
-    roots = sandbox.roots(python)
+    roots = hidden.roots(python)
     if system := next((root for root in roots if root.is_relative_to("/usr")), None):
         raise SpeedrunError(
             f"{python.executable} lives in {system}, where the image has its own files: set "
@@ -151,12 +151,12 @@ def _shown(
     data = [(path, f"{folder}/{shards.FOLDER}/{name}") for name, path in place.data.items()]
     empty = place.root / "empty"
     empty.mkdir()
-    hidden = [
+    covers = [
         (empty if path.is_dir() else Path(os.devnull), str(path))
-        for path in sandbox.covered(python, spec.hidden, gpu.libraries(spec))
+        for path in hidden.covered(python, spec.hidden, gpu.libraries(spec))
         if path.exists() and not path.is_relative_to("/usr")
     ]
-    return [*((path, str(path)) for path in given), *hub.shown(spec), *data, *hidden]
+    return [*((path, str(path)) for path in given), *hub.shown(spec), *data, *covers]
 
 
 def _binds(shown: Sequence[tuple[Path, str]]) -> list[str]:

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from speedrun.files import SpeedrunError
 from speedrun.runner import gpu, hub
+from speedrun.runner.hidden import PACKAGES, covered, roots, within
 from speedrun.schema import TrainSpec
 
 NOBODY = "65534"
@@ -33,7 +34,6 @@ NAMES = tuple(Path(__file__).parent / "etc" / name for name in OWN)
 PROC = ("sys", "sysrq-trigger", "irq", "bus", "driver", "fs", "acpi", "scsi", "mtrr", "pressure")
 # Where the work folder is seen; the first that holds no part of the interpreter.
 WORK = ("/work", "/workspace", "/candidate")
-PACKAGES = ("site-packages", "dist-packages")
 _run = functools.partial(subprocess.run, check=True, capture_output=True, text=True, timeout=TRY_S)
 ALTERNATIVE = "or choose sandbox=none, which runs the code with all your rights"
 
@@ -223,12 +223,6 @@ def _read_only(paths: Sequence[str]) -> list[str]:
     return arguments
 
 
-def roots(python: Interpreter) -> list[Path]:
-    """Return the interpreter's folders as it names them and, where they differ, as they are."""
-    named = [python.base, python.prefix]
-    return list(dict.fromkeys([*named, *(path.resolve() for path in named)]))
-
-
 def _interpreter(python: Interpreter) -> list[str]:
     named = [root for root in roots(python) if not root.is_relative_to("/usr")]
     return _read_only([str(path) for path in [*named, *loose_hops(python)]])
@@ -237,7 +231,7 @@ def _interpreter(python: Interpreter) -> list[str]:
 def loose_hops(python: Interpreter) -> list[Path]:
     """Return the links to the interpreter that lie outside its folders."""
     folders = [*roots(python), Path("/usr")]
-    return [hop for hop in _hops(python.executable) if not _within(hop, folders)]
+    return [hop for hop in _hops(python.executable) if not within(hop, folders)]
 
 
 def _hops(executable: Path) -> list[Path]:
@@ -246,37 +240,6 @@ def _hops(executable: Path) -> list[Path]:
     while hops[-1].is_symlink() and len(hops) < 40:  # the kernel's own bound
         hops.append(hops[-1].parent / hops[-1].readlink())
     return hops
-
-
-def _within(path: Path, folders: Sequence[Path]) -> bool:
-    return any(Path(os.path.normpath(path)).is_relative_to(folder) for folder in folders)
-
-
-def covered(
-    python: Interpreter, hidden: Sequence[str], libraries: Sequence[Path] = ()
-) -> list[Path]:
-    """Return what must not be seen: the given paths, and every package that is not the run's own.
-
-    Another Python's packages could hold the sources that the corpus was made from; so could the
-    run's own, which need not be where the hidden paths are. A folder of ``libraries`` may be
-    another Python's lib/.
-    """
-    own = {path.resolve() for path in python.packages}
-    around = [*libraries, *(path.parent for path in libraries)]
-    folders = [*roots(python), Path("/usr"), Path("/usr/local"), *around]
-    found = {
-        path.resolve()
-        for folder in folders
-        for lib in ("lib", "lib64", "local/lib")
-        for name in PACKAGES
-        for path in folder.glob(f"{lib}/python3*/{name}")
-    }
-    given = [Path(path) for path in hidden]
-    twins = {folder / path.name for folder in own for path in given}
-    unseen = (found - own) | {path.resolve() for path in [*given, *twins]}
-    visible = [*roots(python), Path("/usr"), *libraries]
-    outermost = [path for path in unseen if not unseen & set(path.parents)]
-    return sorted(path for path in outermost if _within(path, visible))
 
 
 def _hide(paths: Sequence[Path]) -> list[str]:
