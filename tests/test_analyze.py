@@ -196,6 +196,12 @@ def test_time_that_is_lost_elsewhere_is_a_violation(
     assert "went by on the harness's clock" in found.reason
 
 
+def test_no_time_at_all_is_none(run: Run) -> None:
+    """Every ratio of times would be undefined."""
+    found = nanogpt(run, [(100.0, protocol_line(20, 3.4, 0))])
+    assert found.outcome is Outcome.RULE_VIOLATION and "no time went by" in found.reason
+
+
 def test_what_precedes_the_first_line_is_free(run: Run) -> None:
     """The bounds' known gap: whoever closes it changes what clocks.py says of it."""
     found = nanogpt(run, [(219.8, protocol_line(0, 10.8, 0)), (220.0, protocol_line(20, 3.4, 1))])

@@ -147,6 +147,20 @@ def test_a_run_that_diverged_has_no_time(tmp_path: Path) -> None:
     assert (one.time_s, one.val_loss, one.failed) == (None, None, False)
 
 
+@pytest.mark.parametrize("clock", ["cpu", "train_time"])
+def test_a_miss_that_printed_no_time_has_none(tmp_path: Path, clock: str) -> None:
+    """The rules on clocks are not applied to what missed the target."""
+    track = dataclasses.replace(sweep_files.TRACK, clock=clock)
+    block = interleave.plan_block(members(tmp_path, "a"), "train.py", 1, 1, 0, "s", cpus=[0])
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        ended, missed = result(Outcome.MISSED_TARGET, 0.0, 3.9)
+        return ended, dataclasses.replace(missed, train_time_ms=0)
+
+    (one,) = interleave.run_block(block, track, run, tmp_path / "store")
+    assert (one.time_s, one.failed) == (None, False)
+
+
 def test_where_the_target_is_slower_no_winner_has_an_audited_fsr(tmp_path: Path) -> None:
     plan = sweep_files.sweep(tmp_path, rounds=4)
     clocks = {sweep_files.START: 5.0, sweep_files.TARGET: 10.0, sweep_files.AGENT: 4.0}

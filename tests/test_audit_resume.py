@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -123,3 +125,37 @@ def test_a_failing_record_is_our_failure_and_is_not_kept(tmp_path: Path) -> None
     kept = [files.read_json(p)["outcome"] for p in (tmp_path / "s").glob("*/timing.json")]
     assert "timeout" not in kept
     assert not (tmp_path / "a.json").exists()
+
+
+def test_what_two_audits_share_is_run_once(tmp_path: Path) -> None:
+    """Audits of neighbouring tasks run side by side and share a record's runs on noise."""
+    block = interleave.plan_block(members(tmp_path, "a"), "train.py", 1, 1, 0, "s", cpus=[0])
+    calls: list[tuple[str, int, int]] = []
+    timed = timed_run(calls, lambda code, seed: 1.0)
+
+    def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
+        found = timed(solution, entry, out, seed, cpu)
+        time.sleep(0.3)  # the other one has come by then
+        assert (out / "log.txt").is_file()
+        return found
+
+    arguments = (block, sweep_files.TRACK, run, tmp_path / "store")
+    with ThreadPoolExecutor(2) as pool:
+        first, second = (pool.submit(interleave.run_block, *arguments) for _ in range(2))
+    assert first.result() == second.result()
+    assert len(calls) == 1
+
+
+def test_a_failure_of_a_winner_that_is_a_records_copy_is_not_the_records(tmp_path: Path) -> None:
+    (copy,) = members(tmp_path, "a")
+    runs = [result(Outcome.TIMEOUT, 1.0, 3.4), result(Outcome.OK, 1.0, 3.4)]
+    outcomes = []
+    for trusted in (False, False, True):
+        block = interleave.plan_block(
+            [replace(copy, trusted=trusted)], "train.py", 1, 1, 0, "s", cpus=[0]
+        )
+        found = interleave.run_block(
+            block, sweep_files.TRACK, lambda *_: runs.pop(0), tmp_path / "store"
+        )
+        outcomes += [one.outcome for one in found]
+    assert outcomes == [Outcome.TIMEOUT, Outcome.TIMEOUT, Outcome.OK]

@@ -167,8 +167,25 @@ def test_a_bench_on_a_view_is_another_bench(tmp_path: Path) -> None:
     made = {kind: bench.unseen(kind, tmp_path / "views") for kind in views.KINDS}
     digests = {other.digest for _, other in made.values()} | {bench.digest}
     assert len(digests) == 3
-    later = dataclasses.replace(bench.track, rules=["files"], validation_tokens=4)
+    later = dataclasses.replace(bench.track, rules=["network"], validation_tokens=4, records=["r9"])
     assert dataclasses.replace(bench, track=later).digest == bench.digest
+    held = dataclasses.replace(bench.track, rules=["files"])
+    assert dataclasses.replace(bench, track=held).digest != bench.digest
     view, other = made["noise"]
     assert (view.tokens, view.vocab_size, other.vocab_size) == (8, 50257, 50257)
     assert isinstance(other, measure.Bench) and other.shards == view.shards
+
+
+@pytest.mark.parametrize(("rules", "word"), [(["files"], "rule_violation"), ([], "missed_target")])
+def test_a_re_run_is_held_to_what_was_seen_of_its_files(
+    tmp_path: Path, rules: list[str], word: str
+) -> None:
+    bench = simulated_bench(tmp_path)
+    track = dataclasses.replace(bench.track, rules=rules)
+    spec = {**bench.spec, "trainer": "real", "launch": "python", "disk_mb": 10}
+    line = "step:1/1 val_loss:9.0 train_time:500ms step_avg:1.0ms"
+    code = f"open('train.py', 'a').write('# more')\nprint('{line}', flush=True)\n"
+    files.write_tree(tmp_path / "code", {"train.py": code})
+    watched = dataclasses.replace(bench, track=track, spec=spec)
+    _, found = watched.run(tmp_path / "code", "train.py", tmp_path / "out", 1, None)
+    assert found.outcome == word

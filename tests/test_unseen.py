@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -199,3 +202,32 @@ def test_a_hold_out_shard_must_be_there_and_long_enough(tmp_path: Path) -> None:
     (source / "private" / "holdout_000000.bin").unlink()
     with pytest.raises(SpeedrunError, match="no hold-out shard"):
         views.make("holdout", source, SPEC, 0, tmp_path / "views")
+
+
+def test_a_view_that_another_audit_made_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, store, filled = nano.write_shards(tmp_path / "shards"), tmp_path / "views", views._fill
+
+    def slow(plan: Any, folder: Path) -> None:
+        filled(plan, folder)
+        monkeypatch.setattr(views, "_fill", filled)
+        made.append(views.make("noise", source, SPEC, 0, store).shards)
+        in_use.append(made[0].stat().st_ino)
+
+    made, in_use = list[Path](), list[int]()
+    monkeypatch.setattr(views, "_fill", slow)
+    assert views.make("noise", source, SPEC, 0, store).shards == made[0]
+    assert [path.stat().st_ino for path in store.iterdir()] == in_use
+
+
+def test_what_a_killed_making_left_is_removed_a_day_later(tmp_path: Path) -> None:
+    source, store = nano.write_shards(tmp_path / "shards"), tmp_path / "views"
+    name = views.make("noise", source, SPEC, 0, store).shards.name
+    shutil.rmtree(store / name)
+    old, new = store / f".{name}.old", store / f".{name}.new"
+    for folder in (old, new):
+        files.write_text(folder / "public" / "half", "x")
+    os.utime(old, (0, 0))
+    views.make("noise", source, SPEC, 0, store)
+    assert not old.exists() and new.exists()

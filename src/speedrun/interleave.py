@@ -10,11 +10,13 @@ with fewer lanes too.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import random
 import shutil
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -208,11 +210,31 @@ def _run_once(
     block: Block, track: schema.TrackSpec, run: Run, store: Path, turn: Round, one: Member
 ) -> Timing:
     folder = store / retiming_key(block, turn, one)
+    with _alone(folder):
+        found = _stored(folder, one)
+        return found or _run_anew(block, track, run, folder, turn, one)
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for whoever makes this run: audits of two tasks share a record's runs on noise."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _stored(folder: Path, one: Member) -> Timing | None:
+    """Return the finished run, if any; of a record only one that did not fail as a winner's."""
     result = folder / "timing.json"
-    if result.is_file():
-        return schema.load(Timing, result)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    found = schema.load(Timing, result) if result.is_file() else None
+    return None if found and found.failed and one.trusted else found
+
+
+def _run_anew(
+    block: Block, track: schema.TrackSpec, run: Run, folder: Path, turn: Round, one: Member
+) -> Timing:
+    shutil.rmtree(folder / "run", ignore_errors=True)
     run_exit, analysis = run(one.solution, block.entry, folder / "run", turn.seed, turn.cpu)
     timing = _timing(turn, one, track, run_exit, analysis)
     if timing.failed and one.trusted:
@@ -220,7 +242,7 @@ def _run_once(
             f"record {one.name} failed while being timed ({timing.outcome}: {timing.reason}); "
             f"see {folder}, then run again"
         )
-    schema.save(result, timing)
+    schema.save(folder / "timing.json", timing)
     return timing
 
 
@@ -254,15 +276,16 @@ def _clock(
 ) -> float | None:
     """Return the clock of a completed run, also of one whose loss ended above the target.
 
-    None for one that diverged: its last loss is no number.
+    None for one that diverged, whose last loss is no number, and for one that printed no time at
+    all: the clocks' rules are not applied to what missed the target, and ratios need times above 0.
     """
     if analysis.outcome == schema.Outcome.OK:
-        return analysis.time_s
+        return analysis.time_s or None
     if analysis.outcome != schema.Outcome.MISSED_TARGET or analysis.val_loss is None:
         return None
     if track.clock == "cpu":
-        return run_exit.cpu_s
-    return None if analysis.train_time_ms is None else analysis.train_time_ms / 1000
+        return run_exit.cpu_s or None
+    return analysis.train_time_ms / 1000 if analysis.train_time_ms else None
 
 
 def _after_clock_s(

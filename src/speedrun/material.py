@@ -11,11 +11,31 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol
 
 from speedrun import thinking
 
 JSON_BLOCK = re.compile(r"^```json[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
+
+
+class Reply(Protocol):
+    """What a model adapter returns."""
+
+    @property
+    def text(self) -> str:
+        """The reply, unedited."""
+
+    @property
+    def refused(self) -> bool:
+        """Whether the model or its filter declined."""
+
+    @property
+    def tokens_in(self) -> int | None:
+        """Prompt tokens; None when not reported."""
+
+    @property
+    def tokens_out(self) -> int | None:
+        """Completion tokens; None when not reported."""
 
 
 class ReplyError(Exception):

@@ -12,10 +12,12 @@ aside and renamed, so that it is never half there.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import struct
 import tempfile
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +33,7 @@ KINDS = (NOISE, HOLDOUT)
 VERSION = 1  # raised when a view's bytes change
 GPT2_END_OF_TEXT = 50256  # of a meta.json that does not say
 CHUNK = 2**24  # tokens written at once
+STALE_S = 24 * 3600  # a view is made in minutes
 
 Tokens = npt.NDArray[np.uint16]
 
@@ -131,16 +134,37 @@ def _make(plan: _Plan, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     size = plan.validation.stat().st_size
     files.require_space(folder.parent, size, f"the {plan.kind} view of the data")
+    _sweep_up(folder)
     aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
     try:
         with files.disk_errors(aside / "meta.json"):
             _fill(plan, aside)
         aside.chmod(0o755)
-        if not (folder / "meta.json").is_file():  # else another audit was quicker
-            shutil.rmtree(folder, ignore_errors=True)
-            aside.rename(folder)
+        _put(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _sweep_up(folder: Path) -> None:
+    """Remove what a making of this view left that was killed: as large as a validation shard."""
+    for left in folder.parent.glob(f".{folder.name}.*"):
+        with contextlib.suppress(FileNotFoundError):  # that of another audit, which has ended
+            if time.time() - left.stat().st_mtime > STALE_S:
+                shutil.rmtree(left, ignore_errors=True)
+
+
+def _put(aside: Path, folder: Path) -> None:
+    """Rename a whole view to its place, unless another audit was quicker: its runs are under way.
+
+    Only what is not whole is removed; a rename onto a folder that is not empty fails.
+    """
+    if folder.is_dir() and not (folder / "meta.json").is_file():
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        aside.rename(folder)
+    except OSError:
+        if not (folder / "meta.json").is_file():
+            raise
 
 
 def _fill(plan: _Plan, folder: Path) -> None:

@@ -129,13 +129,13 @@ def _identity(
 def reader(given: argparse.Namespace, config: Mapping[str, Any]) -> Ask:
     """Return how the model is asked; its replies and what they cost are kept in the store."""
     from speedrun.adapters import models
-    from speedrun.stages.classify import Reply, Unread
+    from speedrun.stages.classify import Unread
 
     purse = f"{PURPOSE}/{given.track}/{given.model}.s{given.seed}"  # what a cap is counted over
     operation = {"sweep": purse, **operational(given.set, given.model)}
     model = models.open_model(config, operation, f"{PURPOSE}/{given.track}", STORE)
 
-    def ask(prompt: str, number: int, turn: int) -> Reply:
+    def ask(prompt: str, number: int, turn: int) -> models.Reply:
         key = models.CallKey(given.seed, number, turn, PURPOSE)
         try:
             return model.ask([{"role": "user", "content": prompt}], key)

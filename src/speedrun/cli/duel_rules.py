@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from speedrun.interleave import Run
 
 if TYPE_CHECKING:
     from speedrun.stages.duel import Side
-    from speedrun.stages.review.decisions import Decision
 
 
 def decisions_path(repository: Path, track: str, side: Side) -> Path:
@@ -27,6 +25,7 @@ def findings(a: Side, b: Side, track: schema.TrackSpec, decided: Path) -> list[d
 
     Of a record of the track it is known: people accepted it.
     """
+    from speedrun.stages import review
     from speedrun.stages.review import decisions
 
     enabled, loss = track.rules, track.target_loss
@@ -36,7 +35,7 @@ def findings(a: Side, b: Side, track: schema.TrackSpec, decided: Path) -> list[d
         made = [decisions.Decision(one.rule, one.key, *word) for one in found]
     else:
         made = decisions.read(decided)
-    return [_stated(one, track, made) for one in found]
+    return [review.stated(one, track, made) for one in found]
 
 
 def audit_decisions(side: Side, decided: Path) -> list[dict[str, str]]:
@@ -48,18 +47,6 @@ def audit_decisions(side: Side, decided: Path) -> list[dict[str, str]]:
         return decisions.on_audit(decided)
     word = {"decision": decisions.ACCEPTED, "by": "the track", "why": "a record of it"}
     return [{"rule": verdict.AUDIT, "key": key, **word} for key in verdict.FLAGS]
-
-
-def _stated(
-    finding: rules.Finding, track: schema.TrackSpec, made: Sequence[Decision]
-) -> dict[str, Any]:
-    """Return a finding with its state, as `speedrun review` has it; the last decision counts."""
-    mine = [one for one in made if (one.rule, one.key) == (finding.rule, finding.key)]
-    covered = track.probe_contexts > 0 and rules.RULES[finding.rule].probed
-    found = {**dataclasses.asdict(finding), "state": "covered" if covered else "open"}
-    if not mine or finding.severity != rules.REVIEW:
-        return {**found, "by": "", "why": ""}
-    return {**found, "state": mine[-1].decision, "by": mine[-1].by, "why": mine[-1].why}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from speedrun.views import View
 
 STORE = Path("store/retimings")
-JUDGED_LATER = ("rules", "validation_tokens")  # of a track: no run depends on them
+# Of a track: no timing depends on them. A record more must not time all tasks again.
+JUDGED_LATER = ("rules", "validation_tokens", "records")
 SPARE_SETS = 1  # set 0 is the search's; re-runs are probed with contexts it has never shown
 
 
@@ -48,21 +49,27 @@ class Bench:
 
     @cached_property
     def digest(self) -> str:
-        """What decides a timing besides the program: specification, track, data and any GPUs."""
+        """What decides a timing besides the program: specification, track, data and any GPUs.
+
+        Of the track's rules those to which a re-run is held.
+        """
+        from speedrun.stages.analyze import conduct
+
         cards = [card.name for card in gpu.cards(self.train_spec)]
         track = {k: v for k, v in schema.to_dict(self.track).items() if k not in JUDGED_LATER}
-        parts = [self.spec, track, self._data()]
+        held = [rule for rule in conduct.WATCHED if rule in self.track.rules]
+        parts = [self.spec, {**track, "rules": held}, self._data()]
         return files.digest_value([*parts, cards] if cards else parts)
 
     def run(
         self, solution: Path, entry: str, out: Path, seed: int, cpu: int | None
     ) -> tuple[schema.RunExit, schema.Analysis]:
-        """Train once, pinned to ``cpu`` if given, and analyse it.
+        """Train once, pinned to ``cpu`` if given, and analyse it, its use of files included.
 
         Where the track has probes, the seed chooses the set.
         """
         from speedrun.stages import train
-        from speedrun.stages.analyze import analyze
+        from speedrun.stages.analyze import analyze, conduct
 
         probes = self._probe_set(seed)
         ended = train.train(
@@ -76,7 +83,8 @@ class Bench:
             cpu=cpu,
         )
         targets, columns = (probes / "targets.npy", self.vocab_size) if probes else (None, None)
-        return ended, analyze(out / "run", self.track, targets, vocab_size=columns)
+        found = analyze(out / "run", self.track, targets, vocab_size=columns)
+        return ended, conduct.watched(self.track, ended, found)
 
     def unseen(self, kind: str, store: Path) -> tuple[View, Bench]:
         """Return the view of that kind (views.KINDS), and the bench that runs programs on it."""

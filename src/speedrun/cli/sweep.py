@@ -144,6 +144,7 @@ def run_audit(given: argparse.Namespace) -> None:
             _say,
             given.review,
             _unseen(given, plan, bench, hours),
+            simulated=bench.train_spec.trainer == "simulated",
         )
         _describe(record, given, dict(schema.to_dict(plan.audit)))
         record.read(*([given.review] if given.review else []))

@@ -37,7 +37,6 @@ PATTERNS = tuple(
     )
 )
 HIDDEN = re.compile("[\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\U000e0000-\U000e007f]")
-WINDOW = 6  # comment lines that are read as one text
 
 
 def facts(code: Code, _: float | None) -> Iterator[Fact]:

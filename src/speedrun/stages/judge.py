@@ -18,32 +18,12 @@ import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from speedrun import files, material, trials, versions
-from speedrun.material import ReplyError, unified_diff
+from speedrun.material import Reply, ReplyError, unified_diff
 
 MARKS = (0.0, 0.5, 1.0)
-
-
-class Reply(Protocol):
-    """What a model adapter returns."""
-
-    @property
-    def text(self) -> str:
-        """The reply, unedited."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether the model or its filter declined."""
-
-    @property
-    def tokens_in(self) -> int | None:
-        """Prompt tokens; None when not reported."""
-
-    @property
-    def tokens_out(self) -> int | None:
-        """Completion tokens; None when not reported."""
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ What validation took of them is unknown, which is why the track's ratio is well 
 That keeps honest scripts honest about their figures; it does not stop a script that means to cheat:
 
 - What comes before the first protocol line, or before that restart, is free, however long. A script
-  that trains first and prints all its lines afterwards can claim any time, down to 0. An honest one
+  that trains first and prints all its lines afterwards can claim any time above 0. An honest one
   compiles there for minutes, so that no bound on it would tell the two apart. The restart is
   accepted on the scripts of every record.
 - Of the time that counts, all but the ratio may be passed off as validation.
@@ -63,6 +63,8 @@ def violation(seen: Seen, ended: RunExit, track: TrackSpec) -> str:
     timed = [pair for pair in pairs if pair[1].step > untimed]
     if any(later.train_time_ms < earlier.train_time_ms for earlier, later in timed):
         return "the printed train_time decreases"
+    if time_s(seen, track) <= 0:  # which no record takes, and no ratio can hold
+        return "no time went by up to the last protocol line by the track's clock"
     if track.clock == "train_time":
         return _wall_violation(seen, track)
     return _late_violation(seen, ended, track) or _cpu_violation(seen, track)

@@ -7,16 +7,19 @@ the target enters a reason, which agents read.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from speedrun import rules
 from speedrun.runner.shards import TRAINING
-from speedrun.schema import RunExit, TrackSpec
+from speedrun.schema import Analysis, Outcome, RunExit, TrackSpec
 from speedrun.stages.analyze.reading import harmless
 from speedrun.trials import READS
 
 REASONS = 3  # of several violations; how many more there are is said
 SOLUTION = "solution"
+FILES = "files"
+WATCHED = (READS, FILES)  # the rules of which ``observed`` speaks
 
 
 def violation(node: Path, task: Path, track: TrackSpec, ended: RunExit) -> str:
@@ -35,9 +38,17 @@ def observed(track: TrackSpec, ended: RunExit) -> list[str]:
     training = [read for read in ended.reads or [] if TRAINING in read.file]
     if READS in track.rules and training and not any(read.opens for read in training):
         said.append(f"rule {READS}: it never opened a training shard under data/")
-    if "files" in track.rules and ended.changed:
-        said.append(f"rule files: it changed its own files as it ran ({ended.changed[0]})")
+    if FILES in track.rules and ended.changed:
+        said.append(f"rule {FILES}: it changed its own files as it ran ({ended.changed[0]})")
     return [harmless(sentence) for sentence in said]
+
+
+def watched(track: TrackSpec, ended: RunExit, found: Analysis) -> Analysis:
+    """Return what is known of a re-run, held to what was seen of its files; a miss is held, too."""
+    said = observed(track, ended)
+    if not said or found.outcome not in (Outcome.OK, Outcome.MISSED_TARGET):
+        return found
+    return replace(found, outcome=Outcome.RULE_VIOLATION, reason="; ".join(said))
 
 
 def _written(solution: Path, task: Path, track: TrackSpec) -> list[str]:

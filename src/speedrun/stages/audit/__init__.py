@@ -62,12 +62,15 @@ def audit_task(
     progress: Callable[[str], None] = lambda line: None,
     review: Path | None = None,
     unseen: Mapping[str, Bench] | None = None,
+    *,
+    simulated: bool = False,
 ) -> dict[str, Any]:
     """Re-time and check one task's winners and write ``out``; finished runs in ``store`` are kept.
 
     ``spec_digest`` covers the run's specification and data. ``review`` is the product of the stage
     of that name. ``unseen`` runs programs on noise and on the hold-out shard, by kind; a kind that
-    it lacks is not run, and the verdict says so. Errors: SpeedrunError for missing inputs or a
+    it lacks is not run, and the verdict says so. ``simulated``: the times are made up, and none is
+    too good to be true. Errors: SpeedrunError for missing inputs or a
     record that fails.
     """
     task, entrants = plan.task(task_name), blocks.entrants(plan, task_name)
@@ -82,6 +85,7 @@ def audit_task(
         drift=speed.drift(plan.audit, timings, records),
         reviews=reviewed.read(review),
         unseen=Unseen(plan, unseen or {}, store, progress),
+        simulated=simulated,
     )
     result = {
         "task": task_name,

@@ -11,12 +11,12 @@ import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from speedrun import classification, files, material
 from speedrun.classification import COLUMNS, OPTIONAL, Label
 from speedrun.files import SpeedrunError
-from speedrun.material import ReplyError
+from speedrun.material import Reply, ReplyError
 from speedrun.stages.classify.sheet import Sheet
 
 TEMPLATE = "classify.md"
@@ -27,18 +27,6 @@ CELL_CHARS = 2_000  # of one text; a reply with more is no classification
 
 class Unread(Exception):
     """A step has no label; the message says why."""
-
-
-class Reply(Protocol):
-    """What a model adapter returns."""
-
-    @property
-    def text(self) -> str:
-        """The reply, unedited."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether the model or its filter declined."""
 
 
 Ask = Callable[[str, int, int], Reply]  # prompt, record number, turn; may raise Unread

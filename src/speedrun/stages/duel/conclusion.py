@@ -1,7 +1,8 @@
 """What a duel concludes: the word, one sentence and the evidence. Pure.
 
-- ``invalid``: a run of either side failed, a rule is violated, B works after the clock, its
-  printed losses are surely too low, or the mean loss rule does not hold.
+- ``invalid``: a run of either side failed, a rule is violated or a flag rejected, B works
+  after the clock or beside it, its printed losses are surely too low, or the mean loss rule does
+  not hold.
 - ``faster``: none of that, and the time ratio B/A is below 1 at p < ``time_p_max``.
 - ``no worse``, only where it was asked for: the ratio is below 1 + so many per cent at that p.
 - ``review``: one of these two, but a flag in the code waits for a person.

@@ -92,7 +92,7 @@ def examine(
     start, target = (task / folder for folder in RECORDS.values())
     found = rules.check(solution, start, track.entry, track.rules, target, track.target_loss)
     decided = decisions.read(decisions.path(reviews, solution)) if found else []
-    return [_entry(one, track, decided) for one in found]
+    return [stated(one, track, decided) for one in found]
 
 
 def same_as(solution: Path, task: Path) -> str:
@@ -102,7 +102,7 @@ def same_as(solution: Path, task: Path) -> str:
     return next(same, "")
 
 
-def _entry(
+def stated(
     finding: rules.Finding, track: schema.TrackSpec, decided: Sequence[Decision]
 ) -> dict[str, Any]:
     """Return a finding with its state; of several decisions on it the last one counts."""

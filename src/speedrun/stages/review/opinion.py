@@ -10,35 +10,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from speedrun import files, material, rules, schema, trials
-from speedrun.material import ReplyError
+from speedrun.material import Reply, ReplyError
 
 ANSWERS = ("yes", "no", "unsure")
 DIFF_CHARS = 200_000  # shown of a diff; what is longer is no review but a new program
 FILE_BYTES = 1_000_000  # read of one file
 SHOWN, WHY_CHARS = 20, 1000  # reasons kept of a reply, and characters of each
-
-
-class Reply(Protocol):
-    """What a model adapter returns."""
-
-    @property
-    def text(self) -> str:
-        """The reply, unedited."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether the model or its filter declined."""
-
-    @property
-    def tokens_in(self) -> int | None:
-        """Prompt tokens; None when not reported."""
-
-    @property
-    def tokens_out(self) -> int | None:
-        """Completion tokens; None when not reported."""
 
 
 @dataclass(frozen=True)
