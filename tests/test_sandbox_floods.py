@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from running import PROTOCOL, make_spec, run_code
-from speedrun.runner import clock
+from speedrun.runner import cgroup, clock
 from speedrun.schema import RunExit
 
 MB = 2**20
@@ -38,6 +40,8 @@ time.sleep(30)
 """
 SCRATCH = f"""
 import os
+import subprocess
+import sys
 total = 0
 for folder in ('/tmp', '/dev/shm'):
     try:
@@ -138,3 +142,28 @@ def test_nothing_of_many_runs_stays_with_the_harness(tmp_path: Path) -> None:
         run_code(tmp_path, code, make_spec(timeout_s=1.0, processes=5))
     assert held() == before
     assert not [pid for pid in clock.children([os.getpid()]) if inside(pid, tmp_path)]
+
+
+def test_root_is_held_by_the_kernel_too(tmp_path: Path) -> None:
+    """No look of ours comes between: the fork itself is refused."""
+    with cgroup.capped(20) as group:
+        if group is None:
+            pytest.skip("not root, or no pids controller to write to")
+        code = (
+            "import os, signal, sys\n"
+            "open(sys.argv[1] + '/cgroup.procs', 'w').write('0')\n"
+            "made = []\n"
+            "try:\n"
+            "    while len(made) < 100:\n"
+            "        child = os.fork()\n"
+            "        if child == 0: signal.pause()\n"
+            "        made.append(child)\n"
+            "except BlockingIOError:\n"
+            "    pass\n"
+            "[os.kill(child, 9) or os.waitpid(child, 0) for child in made]\n"
+            "print(len(made))\n"
+        )
+        command = [sys.executable, "-S", "-c", code, str(group)]
+        found = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert int(found.stdout) == 19
+    assert not group.exists()

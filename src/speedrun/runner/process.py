@@ -10,21 +10,21 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
 from speedrun.files import SpeedrunError
-from speedrun.runner import clock, disk, logfile, reads, seccomp, workflow
+from speedrun.runner import cgroup, clock, disk, logfile, reads, seccomp, workflow
 from speedrun.runner.log import Stamp, StampedLog
-from speedrun.runner.start import Command, preparation, readable, report_pipe
+from speedrun.runner.start import SPARE_TASKS, Command, preparation, readable, report_pipe
 from speedrun.schema import RunExit, TrainSpec
 
 INTERVAL_S = 0.1  # between two looks at the tree
 LOOK_SHARE = 0.1  # of our time at most: two hundred compile workers take 0.2 s to look at
 PAUSE_S = 5.0  # between two looks, however many there are
 KILL_S = 30.0  # a killed tree that lives longer is stuck in the kernel
-CHUNK_BYTES = 65536
-DRAIN_CHUNKS = 64  # more than a pipe can hold
+CHUNK_BYTES, DRAIN_CHUNKS = 65536, 64  # together more than a pipe can hold
 OOM_SHARE = 0.9  # of the memory cap: a kill from outside above it was for memory
 SANDBOX_PROCESSES = 2  # bubblewrap itself, outside and as the first process inside
 RUN_VARIABLE = "SPEEDRUN_RUN"  # marks the processes of one run when there is no sandbox
@@ -35,14 +35,16 @@ def run(
 ) -> RunExit:
     """Run ``command``, writing its output to ``log``; return what was seen of it.
 
-    The tree is ended as soon as ``halt`` returns a reason, which is then the exit's.
-
-    Raises SpeedrunError when the sandbox does not start, the log cannot be written or the
-    workflow that asked for the run has died; the tree is dead in every case.
+    The tree is ended as soon as ``halt`` returns a reason, the exit's, and is dead in every case.
+    Raises SpeedrunError when the sandbox does not start, the log cannot be written or the workflow
+    that asked for the run has died.
     """
     clock.adopt_orphans()
-    flood_bytes = spec.output_mb * 2**20
-    with StampedLog(log, flood_bytes) as lines, _Tree(command, spec, lines) as tree:
+    with (
+        cgroup.capped(spec.processes + SPARE_TASKS) as group,
+        StampedLog(log, spec.output_mb * 2**20) as lines,
+        _Tree(replace(command, group=group), spec, lines) as tree,
+    ):
         reason = tree.watch(halt)
         tree.end()
         lines.end_line()

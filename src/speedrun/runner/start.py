@@ -31,6 +31,7 @@ class Command:
     data: Mapping[str, Path] = field(default_factory=dict)  # name under data/ -> file, watched
     shared: bool = False  # of the data: other programs may open these very files
     started: Path | None = None  # a pipe to which a container reports that it stands
+    group: Path | None = None  # a control group that caps its tasks (cgroup.py)
 
 
 def report_pipe(command: Command) -> tuple[int, int]:
@@ -62,6 +63,8 @@ def preparation(command: Command, spec: TrainSpec) -> Callable[[], None]:
 
     def prepare() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if command.group is not None:
+            (command.group / "cgroup.procs").write_text("0", encoding="ascii")
         for kind, limit in limits.items():
             resource.setrlimit(kind, (limit, limit))
         if command.cpu is not None:
