@@ -231,3 +231,14 @@ def test_human_tasks_break_no_rule_but_by_the_letter(
     held = {task for key, tasks in found.items() for task in tasks if key[1] == rules.REVIEW}
     assert len(held) <= 26
     assert all(len(tasks) <= 14 for key, tasks in found.items() if key[1] == rules.REVIEW)
+
+
+def test_a_bincount_of_a_gradient_sums_and_one_of_ones_counts(tmp_path: Path) -> None:
+    start = record("nano/r02")
+    for weights, expected in (("tokens * 0.5 - g", []), ("np.ones(3)", ["counting"])):
+        folder = tmp_path / weights[:2]
+        folder.mkdir()
+        text = (start / ENTRY).read_text()
+        line = f"\ndef summed(tokens, g):\n    return np.bincount(tokens, weights={weights})\n"
+        (folder / ENTRY).write_text(text.replace("\n\nclass ", f"\n{line}\n\nclass ", 1))
+        assert [one.rule for one in check(folder, start, ENTRY, ["counting"])] == expected

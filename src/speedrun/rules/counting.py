@@ -49,6 +49,8 @@ def facts(code: Code, _: float | None) -> Iterator[Fact]:
 def _counted(module: Module, call: ast.Call, function: str) -> str:
     plain = function.replace("()", "")
     method = call.func.attr if isinstance(call.func, ast.Attribute) else plain.rpartition(".")[2]
+    if method == "bincount" and _sums(module, call):
+        return ""
     if plain in COUNTERS:
         return plain
     if method in COUNTING_METHODS:
@@ -76,6 +78,12 @@ def _added(module: Module, call: ast.Call, method: str, plain: str) -> str:
     names = ("src", "source", "values", "tensor")
     values = [one.value for one in call.keywords if one.arg in names] + call.args[index : index + 1]
     return f"{method} of a constant" if any(_constant(module, one) for one in values) else ""
+
+
+def _sums(module: Module, call: ast.Call) -> bool:
+    """Return whether a bincount adds up values given as weights, as a sparse gradient is."""
+    given = [one.value for one in call.keywords if one.arg == "weights"]
+    return bool(given) and not _constant(module, given[0])
 
 
 def _constant(module: Module, node: ast.AST, depth: int = 0) -> bool:
