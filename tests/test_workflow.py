@@ -67,7 +67,7 @@ def test_a_sweep_too_large_for_one_plan_is_refused_and_a_part_of_it_is_not(tmp_p
     for target in ([], ["trials"]):
         done = run(tmp_path, "-n", *target, sweep="paper_main")
         assert done.returncode != 0
-        assert "sweep paper_main is 511,920 jobs" in done.stderr.splitlines()[-1]
+        assert "sweep paper_main is 511,939 jobs" in done.stderr.splitlines()[-1]
         assert "Traceback" not in done.stderr
     part = "results/records/nanogpt/r01/records.record.json"
     done = run(tmp_path, "-n", part, sweep="paper_main")
@@ -190,7 +190,7 @@ def test_a_killed_run_finishes_with_the_same_bytes(simulated: Path, tmp_path: Pa
         ("embedder=minilm", {"similarity": 2, "score": 2, "report": 1}),
         ("audit.equivalence_margin=0.2", {"audit": 2, "score": 2, "report": 1, "review": 0}),
         ("audit.reviewer=o3_mini", {"review": 2, "audit": 2, "score": 2, "train": 0, "judge": 0}),
-        ("track.rules=[network]", {"analyze": 12, "review": 2, "train": 0, "generate": 0}),
+        ("track.rules=[network]", {"analyze": 8, "review": 2, "analyze_reference": 0}),
         ("+arms.again={coder: 'null'}", {"generate": 2, "train": 2, "analyze": 2, "audit": 2}),
         (
             "+arms.told={coder: 'null', hints: l1}",

@@ -9,7 +9,7 @@ rule history:
     input:
         registry=str(REPOSITORY / "tracks" / HISTORY_TRACK / "registry.yaml"),
         labels=sorted(
-            str(path) for path in HISTORY_LABELS.iterdir() if path.suffix != ".md"
+            str(path) for path in HISTORY_LABELS.glob("*") if path.suffix != ".md"
         ),
         page=str(REPOSITORY / "docs/history.md"),
         hints=sorted(
@@ -31,7 +31,7 @@ rule history:
     message:
         f"history {HISTORY_TRACK}"
     shell:
-        f"speedrun history --track {HISTORY_TRACK} --repository {{REPOSITORY:q}} --out {HISTORY}"
+        f"speedrun history --track {HISTORY_TRACK} --repository {shlex.quote(str(REPOSITORY))} --out {HISTORY}"
         " 2>&1 | tee {log}"
 
 
@@ -52,6 +52,6 @@ rule history_sweep:
     message:
         f"history of sweep {SWEEP}"
     shell:
-        f"speedrun history --track {TRACK} --repository {{REPOSITORY:q}}"
+        f"speedrun history --track {TRACK} --repository {shlex.quote(str(REPOSITORY))}"
         f" --sweep results/{SWEEP} --out results/{SWEEP}/history"
         " 2>&1 | tee {log}"
