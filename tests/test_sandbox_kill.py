@@ -73,7 +73,7 @@ def gone(pid: int) -> bool:
 
 
 def alive_files(places: Path) -> list[Path]:
-    return list(places.glob("*/work/alive"))
+    return list(places.glob("*/*/alive"))
 
 
 @pytest.mark.parametrize("when", ["running", "starting"])

@@ -102,7 +102,8 @@ def test_the_harness_is_no_process_of_the_sandbox(tmp_path: Path) -> None:
         "    except ProcessLookupError: print('no such process')\n"
         "libc = ctypes.CDLL(None, use_errno=True)\n"
         "print(libc.ptrace(16, harness, 0, 0))\n"  # PTRACE_ATTACH
-        "for path in ('/proc/1/root/etc/shadow', '/proc/1/cwd/../../etc/shadow'):\n"
+        "for door in ('root', 'cwd/../..'):\n"
+        "    path = f'/proc/1/{door}/etc/shadow'\n"
         "    try: open(path); print('read', path)\n"
         "    except OSError: print('nothing')\n"
     )
