@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import speedrun
+from speedrun.runner import clock, process, sandbox
 from speedrun.runner import log as stamped
-from speedrun.runner import process, sandbox
 from speedrun.runner.start import Command
 from speedrun.schema import RunExit, TrainSpec
 
@@ -48,3 +50,19 @@ def run_code(
 def text_of(lines: list[stamped.LogLine]) -> list[str]:
     """Return the text of log lines."""
     return [line.line for line in lines]
+
+
+def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> bool:
+    """Return whether ``condition`` came true within the limit."""
+    deadline_s = time.monotonic() + limit_s
+    while not condition():
+        if time.monotonic() > deadline_s:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def gone(pid: int) -> bool:
+    """Return whether a process has ended."""
+    found = clock.read_process(pid)
+    return found is None or found.ended

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from running import BURN, PROTOCOL, SOURCE, make_spec, run_code, text_of
+from running import BURN, PROTOCOL, SOURCE, gone, make_spec, run_code, text_of, wait_for
 from speedrun.runner import clock
 
 
@@ -189,38 +189,24 @@ def _harness(folder: Path, kind: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def _wait_for(condition: object, limit_s: float = 10.0) -> bool:
-    deadline_s = time.monotonic() + limit_s
-    while not condition():  # type: ignore[operator]
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def _gone(pid: int) -> bool:
-    found = clock.read_process(pid)
-    return found is None or found.ended
-
-
 @pytest.mark.parametrize("kind", ["bubblewrap", "none"])
 def test_killed_harness_takes_its_tree_along(tmp_path: Path, kind: str) -> None:
     harness = subprocess.Popen(_harness(tmp_path, kind))
-    assert _wait_for((tmp_path / "work" / "up").exists)
+    assert wait_for((tmp_path / "work" / "up").exists)
     tree = [process.pid for process in clock.TreeClock(harness.pid).sample().processes]
     assert len(tree) == {"bubblewrap": 4, "none": 2}[kind]  # bubblewrap is two of them
     harness.kill()
     harness.wait()
-    assert _wait_for(lambda: all(_gone(pid) for pid in tree))
+    assert wait_for(lambda: all(gone(pid) for pid in tree))
 
 
 def test_run_ends_with_its_workflow(tmp_path: Path) -> None:
     code = "import os, subprocess, sys\nos.environ['SPEEDRUN_WORKFLOW_PID'] = str(os.getpid())\n"
     code += "subprocess.run(sys.argv[1:], stderr=open(os.devnull, 'w'))"
     workflow = subprocess.Popen([sys.executable, "-c", code, *_harness(tmp_path, "bubblewrap")])
-    assert _wait_for((tmp_path / "work" / "up").exists)
+    assert wait_for((tmp_path / "work" / "up").exists)
     tree = [process.pid for process in clock.TreeClock(workflow.pid).sample().processes]
     workflow.kill()
     workflow.wait()
-    assert _wait_for(lambda: all(_gone(pid) for pid in tree))
+    assert wait_for(lambda: all(gone(pid) for pid in tree))
     assert not (tmp_path / "finished").exists()

@@ -7,12 +7,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from running import SOURCE
+from running import SOURCE, gone, wait_for
 from speedrun import schema
 from speedrun.files import SpeedrunError
 from speedrun.runner import clock, disk, sandbox
@@ -56,20 +55,6 @@ def start(bench: Bench, kind: str) -> subprocess.Popen[bytes]:
 
 def left(places: Path) -> list[Path]:
     return list(places.glob(f"{disk.PREFIX}*"))
-
-
-def wait_for(condition: Callable[[], object], limit_s: float = 20.0) -> bool:
-    deadline_s = time.monotonic() + limit_s
-    while not condition():
-        if time.monotonic() > deadline_s:
-            return False
-        time.sleep(0.02)
-    return True
-
-
-def gone(pid: int) -> bool:
-    found = clock.read_process(pid)
-    return found is None or found.ended
 
 
 def alive_files(places: Path) -> list[Path]:
