@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, reject
 from hypothesis import strategies as st
 
 import model_server as ms
@@ -252,7 +252,7 @@ def test_what_is_written_is_read_again(evidence: str, kind: str) -> None:
     try:
         label = classify.parse(block(evidence=evidence, kind=kind), 7)
     except material.ReplyError:
-        return
+        reject()  # too many of these fail the test
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "pass.csv"
         classify.write(file, {7: label})
