@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from speedrun import files
+from speedrun import files, text_files
 from speedrun.files import SpeedrunError
 from speedrun.stages.history import figures, markdown, page, record_pages, tables
 from speedrun.stages.history.analysis import History, load
@@ -32,7 +32,10 @@ def write(
     for name, text in record_pages.pages(history, hints).items():
         texts[out / RECORDS / name] = text
     if csv:
-        texts |= {csv / f"{name}.csv": tables.to_csv(found) for name, found in rows.items()}
+        texts |= {
+            csv / f"{name}.csv": text_files.to_csv(list(found[0]) if found else [], found)
+            for name, found in rows.items()
+        }
     for path, text in texts.items():
         files.write_text(path, text)
     drawn = {name: out / FIGURES / f"history-{name}.svg" for name in figures.FIGURES}

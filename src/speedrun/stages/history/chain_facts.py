@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import yaml
-
-from speedrun import classification, registry
+from speedrun import classification, registry, text_files
 from speedrun.classification import FIELDS
 from speedrun.files import SpeedrunError
 from speedrun.stages.history import steps
@@ -56,7 +53,7 @@ def load(root: Path, track: str) -> Facts:
     found = sorted((folder / "records").glob("*/record.yaml"))
     if not found:
         raise SpeedrunError(f"{folder} has no registry.yaml and no records: give a --track we have")
-    records = {path.parent.name: _yaml(path) for path in found}
+    records = {path.parent.name: text_files.yaml_mapping(path) for path in found}
     words = {
         name: {field: str(values.get(field, UNKNOWN)) for field in FIELDS}
         for name, values in records.items()
@@ -74,20 +71,9 @@ def _fetched(folder: Path, track: str, known: dict[str, str]) -> Facts:
 
 def cutoffs(folder: Path) -> dict[str, str]:
     """Return the stated cutoff of each model that has one, from config/model."""
-    models = [_yaml(path) for path in sorted(folder.glob("*.yaml"))]
+    models = [text_files.yaml_mapping(path) for path in sorted(folder.glob("*.yaml"))]
     return {
         str(model["name"]): str(model["cutoff_date"])
         for model in models
         if model.get("cutoff_date")
     }
-
-
-def _yaml(path: Path) -> dict[str, Any]:
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise SpeedrunError(f"{path} is not valid YAML: {reason}; correct it") from error
-    if not isinstance(values, dict):
-        raise SpeedrunError(f"{path}: expected keys and values, got {type(values).__name__}")
-    return values

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from speedrun import files, stats
+from speedrun import files, stats, text_files
 from speedrun.classification import FIELDS
 from speedrun.schema import Outcome
-from speedrun.stages.history import chain_facts, recall, sweeps, tables
+from speedrun.stages.history import chain_facts, recall, sweeps
 from speedrun.stages.history.chain_facts import Facts
 from speedrun.stages.history.sweeps import Row, Scores
 
@@ -41,7 +41,9 @@ def write(known: Facts, paths: Sequence[Path], out: Path) -> tuple[list[Path], l
         "failures": failure_rows(known, [node for one in found for node in one.nodes]),
     }
     for name, content in made.items():
-        files.write_text(out / f"{name}.csv", tables.to_csv(content))
+        files.write_text(
+            out / f"{name}.csv", text_files.to_csv(list(content[0]) if content else [], content)
+        )
     return [out / f"{name}.csv" for name in made], _read(found)
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -212,20 +210,3 @@ TABLES: dict[str, Callable[[History], list[Row]]] = {
     "published_labels": published_labels,
     "published": published_figures,
 }
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """Return rows as CSV with the first row's columns; unknown is empty, six digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0] if rows else [])
-    writer.writerows([_cell(value) for value in row.values()] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

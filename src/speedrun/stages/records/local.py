@@ -12,7 +12,7 @@ from typing import Any
 
 import yaml
 
-from speedrun import files, schema
+from speedrun import files, schema, text_files
 from speedrun.files import SpeedrunError
 
 CARD = "record.yaml"
@@ -75,13 +75,7 @@ def read_card(path: Path) -> RecordCard:
 def _read_yaml(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise SpeedrunError(f"{path} is missing: write it (id, title, idea, kind, source)")
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        reason = " ".join(str(error).split())
-        raise SpeedrunError(f"{path} is not valid YAML: {reason}; correct it") from error
-    if not isinstance(data, dict):
-        raise SpeedrunError(f"{path}: expected keys and values, got {type(data).__name__}")
+    data = text_files.yaml_mapping(path)
     plain: dict[str, Any] = json.loads(json.dumps(data, default=str))  # dates become ISO 8601
     return plain
 

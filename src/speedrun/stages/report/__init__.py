@@ -11,7 +11,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from speedrun import files, trials, unseen
+from speedrun import files, text_files, trials, unseen
 from speedrun.stages.report import figures, tables, text
 from speedrun.stages.report.tables import Results, Row
 from speedrun.stages.report.text import as_text
@@ -32,10 +32,10 @@ def build(plan: trials.Plan, sweep: Path, out: Path) -> list[Path]:
     results = tables.read(plan, sweep)
     arm_rows, node_rows = tables.arms(results), tables.node_rows(results)
     written = {
-        "scores.csv": tables.to_csv(trials.SCORE_COLUMNS, results.rows),
-        "arms.csv": tables.to_csv(tables.ARM_COLUMNS, arm_rows),
-        "curves.csv": tables.to_csv(tables.CURVE_COLUMNS, tables.curves(results)),
-        "nodes.csv": tables.to_csv(tables.NODE_COLUMNS, node_rows),
+        "scores.csv": text_files.to_csv(trials.SCORE_COLUMNS, results.rows),
+        "arms.csv": text_files.to_csv(tables.ARM_COLUMNS, arm_rows),
+        "curves.csv": text_files.to_csv(tables.CURVE_COLUMNS, tables.curves(results)),
+        "nodes.csv": text_files.to_csv(tables.NODE_COLUMNS, node_rows),
     }
     drawn = _draw(results, arm_rows, node_rows, out / "figures")
     written["index.html"] = _page(results, arm_rows, node_rows, drawn)

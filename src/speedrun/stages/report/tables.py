@@ -5,8 +5,6 @@ Equal rows give equal bytes: no dates, no paths of a machine, six significant di
 
 from __future__ import annotations
 
-import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -75,23 +73,6 @@ def read(plan: trials.Plan, sweep: Path) -> Results:
     }
     nodes = {f"{trial.task}/{trial.label}": trials.nodes(trial) for trial in plan.trials}
     return Results(plan, nodes=nodes, **stages)
-
-
-def to_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return CSV text: None is empty, floats have six significant digits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_cell(row[column]) for column in columns] for row in rows)
-    return text.getvalue()
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def arms(results: Results) -> list[Row]:
