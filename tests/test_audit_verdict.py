@@ -192,10 +192,9 @@ def test_real_work_after_the_last_line_is_found(tmp_path: Path) -> None:
     bench = train_bench.Bench(tmp_path)
     track = dataclasses.replace(sweep_files.TRACK, after_clock_s_max=4.0, train_time_ratio_min=0.0)
     for name, extra_s in WORKS_ON.items():
-        line = f"print('{running.PROTOCOL}', flush=True)\n"
-        files.write_tree(
-            tmp_path / name, {"train.py": f"{running.BURN}\n{line}burn({extra_s})  # {name}\n"}
-        )
+        line = f"print('{running.PROTOCOL}', flush=True)"
+        code = f"{running.BURN}\nburn(0.1)\n{line}\nburn({extra_s})  # {name}\n"
+        files.write_tree(tmp_path / name, {"train.py": code})
 
     def run(solution: Path, entry: str, out: Path, seed: int, cpu: int):
         inputs = (bench.data, bench.probes, out, train_bench.SPEC, seed)
@@ -206,7 +205,7 @@ def test_real_work_after_the_last_line_is_found(tmp_path: Path) -> None:
     cpus = [max(os.sched_getaffinity(0))]
     block = interleave.plan_block(programs, "train.py", 2, 1, 0, "s", cpus)
     timings = interleave.run_block(block, track, run, tmp_path / "store")
-    assert {one.outcome for one in timings} == {Outcome.OK}
+    assert {(one.outcome, one.reason) for one in timings} == {(Outcome.OK, "")}
     late, fair = (
         verdict.late_rule([one for one in timings if one.member == name], timings)
         for name in ("agent", "start")

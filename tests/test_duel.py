@@ -190,7 +190,7 @@ def test_a_long_start_of_b_waits_for_a_person(decision: str, word: str) -> None:
     measured = duel.measure(track, long, Settings(), (), [made] if decision else [])
     found, _, evidence = conclude(measured, Settings())
     assert found == word
-    said = "its runs: audit: 100.00 s outside the printed train_time before"
+    said = "its runs: audit: round 1: 100.00 s outside the printed train_time before"
     assert (said in " ".join(evidence)) == (word != "faster")
 
 

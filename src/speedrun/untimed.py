@@ -104,6 +104,39 @@ def measure(analysis: Analysis, ended: RunExit) -> Untimed | None:
     )
 
 
+@dataclass(frozen=True)
+class Found:
+    """What the runs of one program spent beside the references, each sentence with its run."""
+
+    n: int  # runs whose stretches are known
+    violations: list[str]
+    long_starts: list[str]
+
+    @property
+    def flag(self) -> str:
+        """The first long start and how many there are, "" without one."""
+        if not self.long_starts:
+            return ""
+        return f"{self.long_starts[0]} ({len(self.long_starts)} of {self.n} runs)"
+
+
+def compare(
+    runs: Sequence[tuple[str, Untimed | None]], references: Sequence[Untimed]
+) -> Found | None:
+    """Return what was found in runs, named; None if nothing can be said for want of stretches."""
+    spent = [(name, run) for name, run in runs if run]
+    if not spent or not references:
+        return None
+    judged = [
+        (name, violation(run, references), long_start(run, references)) for name, run in spent
+    ]
+    return Found(
+        n=len(spent),
+        violations=[f"{name}: {said}" for name, said, _ in judged if said],
+        long_starts=[f"{name}: {said}" for name, _, said in judged if said],
+    )
+
+
 def violation(run: Untimed, references: Sequence[Untimed]) -> str:
     """Return which stretch of a run no honest program has beside start and target, "" for none.
 

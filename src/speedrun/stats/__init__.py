@@ -17,6 +17,7 @@ from speedrun.stats.samples import (
     ratio_of_independent,
     spread_below,
     summarise,
+    summary_of_known,
     welch_below,
 )
 from speedrun.stats.speedup import audited_fsr, fieller, fsr, fsr_of_groups, savings
@@ -42,5 +43,6 @@ __all__ = [
     "spread_below",
     "stratified_bootstrap",
     "summarise",
+    "summary_of_known",
     "welch_below",
 ]

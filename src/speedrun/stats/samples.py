@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -53,6 +55,12 @@ def summarise(values: Sequence[float]) -> Summary:
     if sd is not None and _equal(values):
         sd = 0.0
     return Summary(len(values), float(np.mean(values)), sd)
+
+
+def summary_of_known(values: Iterable[float | None]) -> dict[str, Any] | None:
+    """Return the summary of the values that there are, as JSON values; None without any."""
+    known = [value for value in values if value is not None]
+    return dataclasses.asdict(summarise(known)) if known else None
 
 
 def equivalent(interval: Interval, centre: float, margin: float) -> bool:

@@ -127,8 +127,7 @@ def _round(turn: interleave.Round, timings: Sequence[Timing]) -> dict[str, Any]:
 
 def _summary(record: Record) -> dict[str, Any]:
     """Return mean and sd of time and loss over the runs that have them."""
-    losses = [loss for _, loss in record.losses]
     return {
-        "time_s": schema.to_dict(stats.summarise(record.times)) if record.times else None,
-        "val_loss": schema.to_dict(stats.summarise(losses)) if losses else None,
+        "time_s": stats.summary_of_known(record.times),
+        "val_loss": stats.summary_of_known(loss for _, loss in record.losses),
     }

@@ -99,8 +99,9 @@ def _untimed(
     check: unseen.Check, kind: str, runs: Sequence[Timing], known: Sequence[untimed.Untimed]
 ) -> None:
     """Add to ``check`` the stretches off the clock that start and target do not have."""
-    for run in runs:
-        if run.untimed and (said := untimed.violation(run.untimed, known)):
-            check.failures.append(f"{kind} run {run.round + 1}: {said}")
-        if run.untimed and (said := untimed.long_start(run.untimed, known)):
-            check.held[LONG_START] = f"{kind} run {run.round + 1}: {said}"
+    named = [(f"{kind} run {run.round + 1}", run.untimed) for run in runs]
+    found = untimed.compare(named, known)
+    if found:
+        check.failures += found.violations
+    if found and found.flag:
+        check.held[LONG_START] = found.flag

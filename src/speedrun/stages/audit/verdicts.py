@@ -63,11 +63,9 @@ def judged(bench: Bench, entrant: Entrant) -> dict[str, Any]:
 
 def summary(runs: Sequence[Timing]) -> dict[str, Any]:
     """Return mean and sd of time and loss over the runs that have them."""
-    times = [run.time_s for run in runs if run.time_s is not None]
-    losses = [run.val_loss for run in runs if run.val_loss is not None]
     return {
-        "time_s": schema.to_dict(stats.summarise(times)) if times else None,
-        "val_loss": schema.to_dict(stats.summarise(losses)) if losses else None,
+        "time_s": stats.summary_of_known(run.time_s for run in runs),
+        "val_loss": stats.summary_of_known(run.val_loss for run in runs),
     }
 
 
@@ -105,17 +103,13 @@ def _known(bench: Bench) -> list[untimed.Untimed]:
 def _untimed(runs: Sequence[Timing], bench: Bench, review: Review | None) -> dict[str, Any] | None:
     """Return the stretches off the clock beside those of start and target; None without such."""
     known = _known(bench)
-    spent = [run for run in runs if run.untimed]
-    if not spent or not known:
+    found = untimed.compare([(f"round {run.round + 1}", run.untimed) for run in runs], known)
+    if found is None:
         return None
-    found = [(run, untimed.violation(run.untimed, known)) for run in spent if run.untimed]
-    check = Check(figures={"n": len(spent), "n_references": len(known)})
-    check.failures = [f"round {run.round + 1}: {said}" for run, said in found if said]
-    started = [(run, untimed.long_start(run.untimed, known)) for run in spent if run.untimed]
-    long = [f"round {run.round + 1}: {said}" for run, said in started if said]
-    if long:
-        check.held[verdict.LONG_START] = f"{long[0]} ({len(long)} of {len(spent)} runs)"
-    if not check.failures and not long:
+    check = Check(figures={"n": found.n, "n_references": len(known)}, failures=found.violations)
+    if found.flag:
+        check.held[verdict.LONG_START] = found.flag
+    if not found.violations and not found.flag:
         check.evidence = [f"no longer off the clock than {len(known)} runs of start and target"]
     return settled(check, review)
 

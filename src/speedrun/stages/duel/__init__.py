@@ -102,7 +102,12 @@ def measure(
     """Return all that the verdict rests on, as JSON values."""
     sides = {name: [one for one in timings if one.member == name] for name in (A, B)}
     probes = verdict.probe_rule(sides[B], timings, probed=track.probe_contexts > 0)
-    late, of_a = verdict.late_rule(sides[B], timings), _losses(sides[A])
+    late = verdict.late_rule(sides[B], timings)
+    off_clock = untimed.compare(
+        [(f"round {run.round + 1}", run.untimed) for run in sides[B]],
+        [run.untimed for run in sides[A] if run.untimed],
+    )
+    of_a = [run.val_loss for run in sides[A] if run.val_loss is not None]
     return {
         "sides": {
             A: _side(sides[A], track.target_loss, 0.0),
@@ -111,13 +116,9 @@ def measure(
         "time": _times(sides[A], sides[B], settings, late),
         "probes": probes,
         "late": late,
-        "untimed": _untimed(sides[A], sides[B]),
-        "findings": [*findings, *_long_start(sides[A], sides[B], decisions)],
+        "untimed": off_clock.violations if off_clock else None,
+        "findings": [*findings, *_long_start(off_clock, decisions)],
     }
-
-
-def _losses(runs: Sequence[Timing]) -> list[float]:
-    return [run.val_loss for run in runs if run.val_loss is not None]
 
 
 def _side(
@@ -127,44 +128,28 @@ def _side(
     records: Sequence[Sequence[float]] = (),
 ) -> dict[str, Any]:
     """Return the row of one side: means over the runs that have a time or a loss."""
-    times = [run.time_s for run in runs if run.time_s is not None]
-    losses = _losses(runs)
     return {
         "n": len(runs),
-        "val_loss": schema.to_dict(stats.summarise(losses)) if losses else None,
+        "val_loss": stats.summary_of_known(run.val_loss for run in runs),
         "loss_rule": verdict.loss_rule(runs, target_loss, correction, records),
-        "time_s": schema.to_dict(stats.summarise(times)) if times else None,
+        "time_s": stats.summary_of_known(run.time_s for run in runs),
         "failures": [f"round {r.round + 1}: {r.outcome}: {r.reason}" for r in runs if r.failed],
         "n_missed": sum(run.outcome == schema.Outcome.MISSED_TARGET for run in runs),
     }
 
 
-def _untimed(a: Sequence[Timing], b: Sequence[Timing]) -> list[str] | None:
-    """Return where B's runs take longer off the clock "train_time" than A's; None on another."""
-    known = [run.untimed for run in a if run.untimed]
-    spent = [(run.round + 1, run.untimed) for run in b if run.untimed]
-    if not known or not spent:
-        return None
-    said = [(number, untimed.violation(one, known)) for number, one in spent]
-    return [f"round {number}: {text}" for number, text in said if text]
-
-
 def _long_start(
-    a: Sequence[Timing], b: Sequence[Timing], decisions: Sequence[dict[str, str]]
+    off_clock: untimed.Found | None, decisions: Sequence[dict[str, str]]
 ) -> list[dict[str, Any]]:
     """Return the flag that B starts longer than A off the clock, as a finding without a place."""
-    known = [run.untimed for run in a if run.untimed]
-    said = [untimed.long_start(run.untimed, known) for run in b if run.untimed]
-    long = [text for text in said if text]
-    if not long:
+    if not off_clock or not off_clock.flag:
         return []
     mine = [one for one in decisions if one["key"] == verdict.LONG_START]
     state = {"state": "open", "by": "", "why": ""}
     if mine:
         state = {"state": mine[-1]["decision"], "by": mine[-1]["by"], "why": mine[-1]["why"]}
-    what = f"{long[0]} ({len(long)} of {len(b)} runs)"
     place = {"rule": verdict.AUDIT, "severity": "review", "file": "its runs", "line": 0}
-    return [{**place, "what": what, "key": verdict.LONG_START, **state}]
+    return [{**place, "what": off_clock.flag, "key": verdict.LONG_START, **state}]
 
 
 def _times(
