@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from speedrun import cli, files, registry
 from speedrun.files import SpeedrunError
 from speedrun.stages import history
-from speedrun.stages.history import markdown, page
+from speedrun.stages.history import markdown, page, summary, tables
 
 LINK = re.compile(r"\]\(([^)#\s]+)\)")
 NAMES = ("history.md", "records", "figures")
@@ -37,6 +37,30 @@ def test_the_pages_of_docs_are_what_the_verb_makes(made: Path, repository: Path)
     assert len(paths) == 1 + 90 + 5
     for path in paths:
         assert (made / path).read_bytes() == (repository / "docs" / path).read_bytes(), path
+
+
+def test_the_headlines_follow_the_numbers(repository: Path) -> None:
+    """Rows that say the opposite make the sentences say it."""
+    track = repository / "tracks/nanogpt"
+    known = history.load(registry.load(track / "registry.yaml"), track / "classification")
+    rows = {name: make(known) for name, make in tables.TABLES.items()}
+    swapped = {"shallow": "deep", "deep": "shallow", "imported": "invented", "invented": "imported"}
+    swapped |= {"moderate": "breakthrough", "breakthrough": "moderate"}
+    other = rows | {
+        "shares": [row | {"word": swapped.get(row["word"], row["word"])} for row in rows["shares"]],
+        "steps": [row | {"depth": "shallow"} for row in rows["steps"]],
+        "order": [row | {"p_front": 0.01, "trend_rho": 0.5} for row in rows["order"]],
+    }
+    said, turned = summary.short(rows), summary.short(other)
+    for now, then in (
+        ("**Most of it was not deep**", "**Deep steps brought most of it**"),
+        ("**Most ideas were known before**", "**Most ideas were known before**"),
+        ("**Deep ideas are not shown to be early ones**", "**Deep ideas came early**"),
+        ("Gains shrank with time", "Gains did not shrink with time"),
+    ):
+        assert now in said
+        assert then in turned
+    assert "(number 3)" in said and "number" not in turned.splitlines()[1]
 
 
 def test_no_page_of_docs_is_left_over(made: Path, repository: Path) -> None:

@@ -207,7 +207,7 @@ def test_numbers_are_short_and_never_minus_zero() -> None:
     shown = [text.short(value) for value in (None, 0.0, -0.001, 0.456, -1.2)]
     assert shown == ["-", "0.00", "0.00", "0.46", "-1.20"]
     row = {"a": None, "b": True, "c": 1 / 3, "d": 7, "e": 'x,"y'}
-    assert text_files.to_csv("abcde", [row]) == 'a,b,c,d,e\n,true,0.333333,7,"x,""y"\n'
+    assert text_files.to_csv([row], "abcde") == 'a,b,c,d,e\n,true,0.333333,7,"x,""y"\n'
 
 
 @given(st.lists(st.integers(0, 10), min_size=1, max_size=12))

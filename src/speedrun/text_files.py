@@ -13,8 +13,13 @@ import yaml
 from speedrun.files import SpeedrunError
 
 
-def to_csv(columns: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return CSV text: None is empty, floats have six significant digits."""
+def to_csv(rows: Sequence[Mapping[str, Any]], columns: Sequence[str] | None = None) -> str:
+    """Return CSV text: None is empty, floats have six significant digits.
+
+    Without ``columns`` they are the first row's, in its order.
+    """
+    if columns is None:
+        columns = list(rows[0]) if rows else []
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)

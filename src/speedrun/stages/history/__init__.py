@@ -32,10 +32,7 @@ def write(
     for name, text in record_pages.pages(history, hints).items():
         texts[out / RECORDS / name] = text
     if csv:
-        texts |= {
-            csv / f"{name}.csv": text_files.to_csv(list(found[0]) if found else [], found)
-            for name, found in rows.items()
-        }
+        texts |= {csv / f"{name}.csv": text_files.to_csv(found) for name, found in rows.items()}
     for path, text in texts.items():
         files.write_text(path, text)
     drawn = {name: out / FIGURES / f"history-{name}.svg" for name in figures.FIGURES}

@@ -41,9 +41,7 @@ def write(known: Facts, paths: Sequence[Path], out: Path) -> tuple[list[Path], l
         "failures": failure_rows(known, [node for one in found for node in one.nodes]),
     }
     for name, content in made.items():
-        files.write_text(
-            out / f"{name}.csv", text_files.to_csv(list(content[0]) if content else [], content)
-        )
+        files.write_text(out / f"{name}.csv", text_files.to_csv(content))
     return [out / f"{name}.csv" for name in made], _read(found)
 
 

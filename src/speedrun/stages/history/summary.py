@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -9,6 +10,10 @@ from speedrun.stages.history.markdown import number, p_value, span, times
 
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
+
+DEPTHS = ("shallow", "moderate", "deep", "breakthrough")
+HALF = 0.5  # of the log speedup
+LEVEL = 0.05  # of the test that deep ideas come early
 
 
 def short(tables: Tables) -> str:
@@ -43,31 +48,45 @@ def _word(tables: Tables, scope: str, field: str, word: str) -> Row:
 
 def _shares(tables: Tables) -> Iterator[str]:
     scope = tables["totals"][-1]["scope"]
-    depth = {w: _word(tables, scope, "depth", w) for w in ("shallow", "moderate", "deep")}
-    source = {w: _word(tables, scope, "provenance", w) for w in ("imported", "adapted", "invented")}
-    plain = depth["shallow"]["factor"] * depth["moderate"]["factor"]
-    share = depth["shallow"]["share"] + depth["moderate"]["share"]
-    muon = _word(tables, scope, "depth", "breakthrough")
+    depth = {word: _word(tables, scope, "depth", word) for word in DEPTHS}
+    plain = [depth["shallow"], depth["moderate"]]
+    factor = math.prod(row["factor"] for row in plain)
+    share = sum(row["share"] for row in plain)
+    said = [f"{row['n']} {word} {_percent(row['share'])}" for word, row in depth.items()][2:]
+    most = "Most of it was not deep" if share > HALF else "Deep steps brought most of it"
     yield (
-        f"**Most of it was not deep**: shallow and moderate steps bring {times(plain, 1)}, "
-        f"{_percent(share)} of the log speedup; {depth['deep']['n']} deep ones "
-        f"{_percent(depth['deep']['share'])}, the one breakthrough (Muon) "
-        f"{_percent(muon['share'])}."
+        f"**{most}**: shallow and moderate steps bring {times(factor, 1)}, "
+        f"{_percent(share)} of the log speedup; {', '.join(said)}{_numbers(tables)}."
     )
+    yield from _sources(tables, scope)
+
+
+def _numbers(tables: Tables) -> str:
+    """Name the breakthroughs by their record numbers."""
+    found = [str(row["record"]) for row in tables["steps"] if row["depth"] == DEPTHS[-1]]
+    return f" (number {', '.join(found)})" if found else ""
+
+
+def _sources(tables: Tables, scope: str) -> Iterator[str]:
+    source = {w: _word(tables, scope, "provenance", w) for w in ("imported", "adapted", "invented")}
     said = [f"{word} {times(row['factor'])} ({row['n']})" for word, row in source.items()]
-    yield f"**Most ideas were known before**: {', '.join(said)}."
+    known = source["imported"]["n"] + source["adapted"]["n"] > source["invented"]["n"]
+    most = "Most ideas were known before" if known else "Most ideas were new"
+    yield f"**{most}**: {', '.join(said)}."
 
 
 def _order(tables: Tables) -> Iterator[str]:
-    row = tables["order"][-2]
-    since = tables["order"][-1]
+    row, since = tables["order"][-2:]
+    early = row["p_front"] is not None and row["p_front"] < LEVEL
+    shown = "came early" if early else "are not shown to be early ones"
+    trend = "shrank with time" if row["trend_rho"] < 0 else "did not shrink with time"
     yield (
-        f"**Deep ideas are not shown to be early ones**: their mean place is "
+        f"**Deep ideas {shown}**: their mean place is "
         f"{number(row['mean_place'], 1)} of {row['n']}, {number(row['expected_place'], 1)} "
         f"expected (exact p = {p_value(row['p_front'])}, "
         f"{span(row['p_front_low'], row['p_front_high'], 2)} if depths are doubted); "
         f"{row['k']} of them show front-loading only at a mean of {number(row['critical'], 1)} or "
-        f"less. Gains did shrink: rank correlation with order {number(row['trend_rho'])} over all, "
+        f"less. Gains {trend}: rank correlation with order {number(row['trend_rho'])} over all, "
         f"{number(since['trend_rho'])} "
         f"(p = {p_value(since['trend_p'])}) since 2025, at a median of "
         f"{number(since['trend_median_percent'], 1)} % a step."

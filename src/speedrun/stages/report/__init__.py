@@ -32,10 +32,10 @@ def build(plan: trials.Plan, sweep: Path, out: Path) -> list[Path]:
     results = tables.read(plan, sweep)
     arm_rows, node_rows = tables.arms(results), tables.node_rows(results)
     written = {
-        "scores.csv": text_files.to_csv(trials.SCORE_COLUMNS, results.rows),
-        "arms.csv": text_files.to_csv(tables.ARM_COLUMNS, arm_rows),
-        "curves.csv": text_files.to_csv(tables.CURVE_COLUMNS, tables.curves(results)),
-        "nodes.csv": text_files.to_csv(tables.NODE_COLUMNS, node_rows),
+        "scores.csv": text_files.to_csv(results.rows, trials.SCORE_COLUMNS),
+        "arms.csv": text_files.to_csv(arm_rows, tables.ARM_COLUMNS),
+        "curves.csv": text_files.to_csv(tables.curves(results), tables.CURVE_COLUMNS),
+        "nodes.csv": text_files.to_csv(node_rows, tables.NODE_COLUMNS),
     }
     drawn = _draw(results, arm_rows, node_rows, out / "figures")
     written["index.html"] = _page(results, arm_rows, node_rows, drawn)
