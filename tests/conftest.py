@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from redteam import left
+from running import wait_for
 from speedrun import specs
 from speedrun.adapters import sweep
 from upstream_repo import Built, build
@@ -19,6 +21,13 @@ settings.register_profile(
     "busy_machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("busy_machine")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_sandbox_is_left() -> Iterator[None]:
+    """Hold every module to what the runner promises: none of its sandboxes outlives it."""
+    yield
+    assert wait_for(lambda: not left.contained(), limit_s=5.0), left.contained()
 
 
 @pytest.fixture

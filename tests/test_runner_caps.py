@@ -194,7 +194,7 @@ def test_killed_harness_takes_its_tree_along(tmp_path: Path, kind: str) -> None:
     harness = subprocess.Popen(_harness(tmp_path, kind))
     assert wait_for((tmp_path / "work" / "up").exists)
     tree = [process.pid for process in clock.TreeClock(harness.pid).sample().processes]
-    assert len(tree) == {"bubblewrap": 4, "none": 2}[kind]  # bubblewrap is two of them
+    assert len(tree) == {"bubblewrap": 5, "none": 3}[kind]  # two are bubblewrap, one the keeper
     harness.kill()
     harness.wait()
     assert wait_for(lambda: all(gone(pid) for pid in tree))

@@ -14,7 +14,7 @@ import pytest
 from running import SOURCE, gone, wait_for
 from speedrun import schema
 from speedrun.files import SpeedrunError
-from speedrun.runner import clock, disk, sandbox
+from speedrun.runner import clock, disk, keeper, sandbox
 from speedrun.schema import RunExit
 from train_bench import LINE, SPEC, Bench
 
@@ -81,6 +81,44 @@ def test_a_killed_harness_leaves_no_orphan_and_the_next_run_goes_on(
     ended = bench.train(DAEMON.replace("WAIT", "0"))
     assert (ended.reason, ended.exit_code, bench.lines()[-1]) == ("exited", 0, LINE)
     assert left(places) == []
+
+
+def token(harness: int) -> str:
+    """Return the mark of a harness's run once the run's first process is there."""
+    lines = {pid: cmdline(pid).split(b"\0")[:-1] for pid in clock.children([harness])}
+    found = [words[-1].decode() for words in lines.values() if keeper.__file__.encode() in words]
+    return next((one for one in found if any(keeper.marked(pid, one) for pid in lines)), "")
+
+
+def cmdline(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
+def alive(mark: str) -> list[int]:
+    pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    return [pid for pid in pids if keeper.marked(pid, mark)]
+
+
+@pytest.mark.parametrize("kind", ["bubblewrap", "none"])
+def test_nothing_outlives_a_harness_that_is_killed_while_a_run_starts(
+    bench: Bench, places: Path, kind: str
+) -> None:
+    """Bubblewrap binds a sandbox to itself after some 5 ms; without it nothing binds a daemon."""
+    (bench.solution / "train.py").write_text(DAEMON.replace("WAIT", "60"))
+    for moment_ms in (0, 1, 2, 3, 4, 6, 200):
+        harness = start(bench, kind)
+        assert wait_for(lambda pid=harness.pid: token(pid))
+        mark = token(harness.pid)
+        time.sleep(moment_ms / 1000)
+        harness.kill()
+        harness.wait()
+        assert wait_for(lambda mark=mark: not alive(mark)), moment_ms
+    sizes = [path.stat().st_size for path in alive_files(places)]
+    time.sleep(0.2)
+    assert [path.stat().st_size for path in alive_files(places)] == sizes
 
 
 def test_only_what_nobody_uses_is_swept(places: Path, tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ class Watch:
         self._begun: dict[int, float] = {}
         self._lock = threading.Lock()
         self._stamps = self._stamped()
+        self._others = contained()  # of whoever ran something in this process before
 
     @contextmanager
     def run(self, name: str) -> Iterator[None]:
@@ -46,6 +47,11 @@ class Watch:
             del self._begun[me]
             with self._lock:
                 self._look(name)
+
+    def alive(self) -> dict[int, float]:
+        """Return the processes of our runs' sandboxes that live, and when they began, seconds."""
+        now = contained().items()
+        return {pid: begun for pid, begun in now if self._others.get(pid) != begun}
 
     def begin(self) -> None:
         """Take what is there now for what has to stay."""
@@ -73,7 +79,7 @@ class Watch:
         self._stamps = now
         for _ in range(LOOKS):
             oldest = min(self._begun.copy().values(), default=float("inf"))
-            alive = [pid for pid, begun in contained().items() if begun < oldest - 0.1]
+            alive = [pid for pid, begun in self.alive().items() if begun < oldest - 0.1]
             if not alive:
                 return
             time.sleep(0.1)

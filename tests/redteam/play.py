@@ -64,7 +64,7 @@ def play(
         if unprobed and name == NANO:
             say(f"{name}: as a track without probes")
             _audit_unprobed(where, mine)
-    alive = [f"process {pid} is alive" for pid in left.contained()]
+    alive = [f"process {pid} is alive" for pid in watch.alive()]
     changed = [*watch.found, *left.changes(before, left.digests(watch)), *alive]
     return Game(found, changed, watch.runs)
 

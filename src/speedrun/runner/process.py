@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from speedrun.files import SpeedrunError
-from speedrun.runner import cgroup, clock, disk, logfile, reads, seccomp, workflow
+from speedrun.runner import cgroup, clock, disk, keeper, logfile, reads, seccomp, workflow
 from speedrun.runner.log import Stamp, StampedLog
 from speedrun.runner.start import SPARE_TASKS, Command, preparation, readable, report_pipe
 from speedrun.schema import RunExit, TrainSpec
@@ -27,7 +27,6 @@ KILL_S = 30.0  # a killed tree that lives longer is stuck in the kernel
 CHUNK_BYTES, DRAIN_CHUNKS = 65536, 64  # together more than a pipe can hold
 OOM_SHARE = 0.9  # of the memory cap: a kill from outside above it was for memory
 SANDBOX_PROCESSES = 2  # bubblewrap itself, outside and as the first process inside
-RUN_VARIABLE = "SPEEDRUN_RUN"  # marks the processes of one run when there is no sandbox
 
 
 def run(
@@ -40,10 +39,12 @@ def run(
     that asked for the run has died.
     """
     clock.adopt_orphans()
+    token = os.urandom(16).hex()
     with (
+        keeper.beside(token),
         cgroup.capped(spec.processes + SPARE_TASKS) as group,
         StampedLog(log, spec.output_mb * 2**20) as lines,
-        _Tree(replace(command, group=group), spec, lines) as tree,
+        _Tree(replace(command, token=token, group=group), spec, lines) as tree,
     ):
         reason = tree.watch(halt)
         tree.end()
@@ -57,7 +58,6 @@ class _Tree:
     def __init__(self, command: Command, spec: TrainSpec, log: StampedLog) -> None:
         self._command, self._spec, self._log = command, spec, log
         self._workflow = workflow.find()
-        self._token = os.urandom(16).hex()
         self._status = b""
         self._peak_rss_mb = 0.0
         self._started_s = self._checked_s = time.monotonic()
@@ -92,7 +92,7 @@ class _Tree:
         free = not self._command.data or self._spec.device != "cpu"  # not tried on a card
         calls = readable(refused := seccomp.program(watches=free))
         if self._command.sandboxed:
-            words[1:1] = ["--json-status-fd", str(theirs)]
+            words[1:1] = ["--json-status-fd", str(theirs), "--unsetenv", keeper.RUN_VARIABLE]
             words[1:1] = ["--seccomp", str(calls)] if refused else []
         try:
             process = subprocess.Popen(
@@ -101,7 +101,7 @@ class _Tree:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=self._command.start or self._command.folder,
-                env={**self._command.environment, **self._mark()},
+                env={**self._command.environment, keeper.RUN_VARIABLE: self._command.token},
                 pass_fds=[theirs, calls] if self._command.sandboxed else [],
                 start_new_session=True,
                 preexec_fn=preparation(self._command, self._spec),
@@ -116,9 +116,6 @@ class _Tree:
             os.close(theirs)
             os.close(calls)
         return process, ours
-
-    def _mark(self) -> dict[str, str]:
-        return {} if self._command.sandboxed else {RUN_VARIABLE: self._token}
 
     def _select(self) -> selectors.BaseSelector:
         """Listen to the output, to bubblewrap's own reports and to the end of the process."""
@@ -199,11 +196,9 @@ class _Tree:
 
     def _follow_orphans(self) -> None:
         """Find the orphans that were re-parented to us before they were seen as descendants."""
-        mark = f"{RUN_VARIABLE}={self._token}".encode()
         for pid in clock.children([os.getpid()]):
-            with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-                if mark in file.read():
-                    self._clock.add(pid)
+            if keeper.marked(pid, self._command.token):
+                self._clock.add(pid)
 
     def _broken_cap(self) -> str | None:
         if self._log.flooded:
@@ -243,6 +238,7 @@ class _Tree:
 
     def _kill(self) -> None:
         deadline_s = time.monotonic() + KILL_S
+        self._follow_orphans()  # of a sandbox that did not stand yet, too
         self._look()
         while self._sample.living:
             for process in self._sample.living:
@@ -252,6 +248,7 @@ class _Tree:
                 pids = [process.pid for process in self._sample.living]
                 raise SpeedrunError(f"processes {pids} survive SIGKILL: look at the machine")
             time.sleep(0.002)
+            self._follow_orphans()
             self._look()
 
     def _reap_orphans(self) -> None:

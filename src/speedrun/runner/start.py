@@ -31,6 +31,7 @@ class Command:
     data: Mapping[str, Path] = field(default_factory=dict)  # name under data/ -> file, watched
     shared: bool = False  # of the data: other programs may open these very files
     started: Path | None = None  # a pipe to which a container reports that it stands
+    token: str = ""  # of this run: marks its processes (keeper.py)
     group: Path | None = None  # a control group that caps its tasks (cgroup.py)
 
 
