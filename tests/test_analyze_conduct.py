@@ -45,6 +45,7 @@ def analysed(
     ended: RunExit = ENDED,
     track: schema.TrackSpec = RULED,
     task: bool = True,
+    start: Path | None = None,
 ) -> Analysis:
     """Analyse a node with ``code`` whose run left ``lines``."""
     node = run.folder.parent
@@ -53,7 +54,7 @@ def analysed(
     parent = schema.Parent(1, 0, 1, "draft", None, "", "", 3, 1)
     schema.save(node / "parent.json", parent)
     root = node.parent / "task" if task else None
-    return stage.analyze_node(node, track, run.targets, task=root)
+    return stage.analyze_node(node, track, run.targets, task=root, start=start)
 
 
 @pytest.mark.parametrize("rule", ATTACKS)
@@ -64,6 +65,22 @@ def test_a_violation_in_the_code_ends_an_otherwise_ok_node(run: Run, rule: str) 
     assert "(train.py:" in found.reason
     assert found.time_s is None
     assert found.reason[:80] in found.digest
+
+
+def test_a_cumulative_trial_is_not_blamed_for_what_its_own_start_does(
+    run: Run, tmp_path: Path
+) -> None:
+    """The record beside it no longer reads that file; what is added is a breach all the same."""
+    own, start = START + ATTACKS["paths"], tmp_path / "start"
+    files.write_tree(start / "solution", {"train.py": own})
+    link = {"from": "results/trials/nano/r01-r02/arm/s0", "node": 1, "ended": False, "reason": "r"}
+    files.write_json(start / "chain.json", link)
+    assert analysed(run, own).outcome is Outcome.RULE_VIOLATION
+    assert analysed(run, own.replace("0.1", "0.3"), start=start).outcome is Outcome.OK
+    for more in (ATTACKS["timers"], ATTACKS["paths"]):
+        assert analysed(run, own + more, start=start).outcome is Outcome.RULE_VIOLATION
+    files.write_json(start / "chain.json", link | {"ended": True, "node": None})
+    assert analysed(run, own, start=start).outcome is Outcome.RULE_VIOLATION
 
 
 @pytest.mark.parametrize("code", [START, TARGET, START.replace("0.1", "0.3")])

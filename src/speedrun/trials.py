@@ -13,7 +13,7 @@ from typing import Any
 from speedrun import files, schema
 
 START = "start"  # the folder in a cumulative trial of what it starts from
-LINK, ANALYSIS = "chain.json", "analysis.json"
+LINK, ANALYSIS, SOLUTION = "chain.json", "analysis.json", "solution"
 READS = "reads"  # of TrackSpec.rules the one that looks at a run: which shards it opened
 
 # columns of scores.csv, one row a trial
@@ -138,7 +138,7 @@ class Node:
     @property
     def solution(self) -> Path:
         """Folder of the candidate's source; absent when the coder gave no code."""
-        return self.folder / "solution"
+        return self.folder / SOLUTION
 
 
 @dataclass(frozen=True)
@@ -205,6 +205,12 @@ def own_start(start: Path) -> Path | None:
     """Return analysis.json of the solution that a trial starts from, None where there is none."""
     found = link(start)
     return None if found is None or found.ended else start / ANALYSIS
+
+
+def own_code(start: Path) -> Path | None:
+    """Return the code that a cumulative trial starts from, None where it is the human's record."""
+    found = link(start)
+    return None if found is None or found.ended else start / SOLUTION
 
 
 def winner(candidates: list[Node]) -> Node | None:

@@ -132,7 +132,8 @@ def run_analyze(given: argparse.Namespace) -> None:
     vocabulary = files.read_json(given.shards / "meta.json")["vocab_size"]
     with recorded("analyze", given.folder / "analyze.record.json") as record:
         root = trials.own_start(given.start) if given.start else given.root_analysis
-        result = analyze_node(given.folder, track, given.targets, vocabulary, root, given.task)
+        where = given.targets, vocabulary, root, given.task, given.start
+        result = analyze_node(given.folder, track, *where)
         record.params = {"outcome": str(result.outcome), "reason": result.reason}
         record.measured(
             val_loss=result.val_loss,

@@ -23,18 +23,23 @@ def check(
     enabled: Sequence[str],
     target: Path | None = None,
     target_loss: float | None = None,
+    own: Path | None = None,
 ) -> list[Finding]:
     """Return what in ``solution`` is new against ``start`` and breaks an enabled rule, or may.
 
     ``entry`` is the file that is run. A finding that the human ``target`` has as well is dropped.
-    ``target_loss`` (nats per token) lets the rule ``target`` see constants near it. Never raises
-    for what a candidate's files hold: what cannot be read is a finding ``unreadable``.
+    ``target_loss`` (nats per token) lets the rule ``target`` see constants near it. ``own`` is what
+    a cumulative trial starts from: no violation is said that it has as well, since it was held to
+    the rules as a winner of the task before, whose record may do what ``start`` no longer does;
+    flags stay. Never raises for what a candidate's files hold: what cannot be read is a finding
+    ``unreadable``.
     """
     return examine(
         {
             "solution": str(solution.absolute()),
             "start": str(start.absolute()),
             "target": str(target.absolute()) if target else None,
+            "own": str(own.absolute()) if own else None,
             "entry": entry,
             "enabled": [rule for rule in enabled if rule in RULES],
             "target_loss": target_loss,

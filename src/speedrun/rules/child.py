@@ -30,7 +30,7 @@ def main() -> None:
 
 def answer(request: Mapping[str, Any]) -> list[list[Any]]:
     """Return one row a finding, the worst first."""
-    target = request["target"]
+    target, own = request["target"], request["own"]
     found = findings(
         Path(request["solution"]),
         Path(request["start"]),
@@ -38,6 +38,7 @@ def answer(request: Mapping[str, Any]) -> list[list[Any]]:
         set(request["enabled"]),
         Path(target) if target else None,
         request["target_loss"],
+        Path(own) if own else None,
     )
     rows = [[one.rule, one.severity, one.file, one.line, one.what, one.key] for one in found]
     return sorted(rows, key=lambda row: (row[1] != "violation", row[0], row[2], row[3]))[

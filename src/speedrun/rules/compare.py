@@ -23,7 +23,7 @@ from speedrun.rules import (
     text,
     warmup,
 )
-from speedrun.rules.catalogue import REVIEW, RULES, Finding
+from speedrun.rules.catalogue import REVIEW, RULES, VIOLATION, Finding
 from speedrun.rules.code import Code, Fact, read_code
 from speedrun.rules.sensitive import words
 
@@ -57,11 +57,16 @@ def findings(
     enabled: set[str],
     target: Path | None,
     target_loss: float | None,
+    own: Path | None = None,
 ) -> list[Finding]:
     """Return the findings of the enabled rules; ``unreadable`` is always one of them."""
     base = read_code(start, entry)
-    before = collect(base, target_loss)
-    new = surplus(collect(read_code(solution, entry), target_loss), before)
+    before, after = collect(base, target_loss), collect(read_code(solution, entry), target_loss)
+    new = surplus(after, before)
+    if own is not None:
+        mine = collect(read_code(own, entry), target_loss)
+        added = {(one.rule, one.key) for one in surplus(after, mine)}
+        new = [one for one in new if one.severity != VIOLATION or (one.rule, one.key) in added]
     if target is not None:
         allowed = collect(read_code(target, entry), target_loss)
         known = {(one.rule, one.key) for one in surplus(allowed, before)}

@@ -12,9 +12,7 @@ from pathlib import Path
 from speedrun import files, schema, trials
 from speedrun.schema import Outcome, Parent
 from speedrun.search import ROOT
-from speedrun.trials import Link
-
-SOLUTION = "solution"
+from speedrun.trials import SOLUTION, Link
 
 
 def build(source: Path, n_nodes: int, out: Path) -> Link:

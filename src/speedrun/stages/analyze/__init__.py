@@ -8,7 +8,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from speedrun import files, schema, trainlog
+from speedrun import files, schema, trainlog, trials
 from speedrun.schema import Analysis, Outcome, Parent, RunExit, TrackSpec
 from speedrun.search import ROOT
 from speedrun.stages.analyze import clocks, conduct, digest
@@ -65,11 +65,13 @@ def analyze_node(
     vocab_size: int | None = None,
     root_analysis: Path | None = None,
     task: Path | None = None,
+    start: Path | None = None,
 ) -> Analysis:
     """Analyze ``node/run`` and write ``analysis.json`` and ``summary.md`` beside it.
 
     With ``task``, the task's folder, a node's code is held against its start record's and the
-    track's rules, in a cumulative trial too; references are run without.
+    track's rules; references are run without. ``start`` is the folder start/ of a cumulative trial:
+    what its own code does already is no violation (rules).
 
     A parent.json, which references lack, says what the coder did. The parent's analysis lies beside
     the node; the start record's is ``root_analysis``, without which nothing is compared with it.
@@ -78,7 +80,8 @@ def analyze_node(
     parent = schema.load(Parent, path) if path.is_file() else None
     outcome, reason = (parent.outcome, parent.reason) if parent else (None, "")
     before = _before(node, parent, root_analysis) if parent else None
-    found = partial(conduct.violation, node, task, track) if task else None
+    own = trials.own_code(start) if start else None
+    found = partial(conduct.violation, node, task, track, own) if task else None
     options = outcome, reason, vocab_size, before, found
     analysis = analyze(node / "run", track, probe_targets, *options)
     ended = schema.load(RunExit, node / "run" / "exit.json")

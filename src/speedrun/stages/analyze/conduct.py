@@ -14,20 +14,20 @@ from speedrun import rules
 from speedrun.runner.shards import TRAINING
 from speedrun.schema import Analysis, Outcome, RunExit, TrackSpec
 from speedrun.stages.analyze.reading import harmless
-from speedrun.trials import READS
+from speedrun.trials import READS, SOLUTION
 
 REASONS = 3  # of several violations; how many more there are is said
-SOLUTION = "solution"
 FILES = "files"
 WATCHED = (READS, FILES)  # the rules of which ``observed`` speaks
 
 
-def violation(node: Path, task: Path, track: TrackSpec, ended: RunExit) -> str:
+def violation(node: Path, task: Path, track: TrackSpec, own: Path | None, ended: RunExit) -> str:
     """Return what a node's code and run break of the track's rules, "" for nothing.
 
-    ``task`` is the task's folder, with public/start and private/target.
+    ``task`` is the task's folder, with public/start and private/target, ``own`` the code that a
+    cumulative trial starts from.
     """
-    found = [*observed(track, ended), *_written(node / SOLUTION, task, track)]
+    found = [*observed(track, ended), *_written(node / SOLUTION, task, track, own)]
     more = [f"and {len(found) - REASONS} more"] if len(found) > REASONS else []
     return "; ".join([*found[:REASONS], *more])
 
@@ -51,11 +51,11 @@ def watched(track: TrackSpec, ended: RunExit, found: Analysis) -> Analysis:
     return replace(found, outcome=Outcome.RULE_VIOLATION, reason="; ".join(said))
 
 
-def _written(solution: Path, task: Path, track: TrackSpec) -> list[str]:
+def _written(solution: Path, task: Path, track: TrackSpec, own: Path | None) -> list[str]:
     """Return the violations in a solution's files."""
     start, target = task / "public" / "start", task / "private" / "target"
     loss = track.target_loss
-    found = rules.check(solution, start, track.entry, track.rules, target, loss)
+    found = rules.check(solution, start, track.entry, track.rules, target, loss, own)
     broken = [finding for finding in found if finding.severity == rules.VIOLATION]
     return [harmless(sentence(finding)) for finding in broken]
 

@@ -45,7 +45,7 @@ def review_task(
         "rules": plan.track.rules,
         "trials": [
             {"trial": trial.label, "arm": trial.arm, "seed": trial.seed}
-            | _review(plan.track, task, trials.winner(trials.nodes(trial)), reviews, reviewer, out)
+            | _review(plan.track, task, trial, reviews, reviewer, out)
             for trial in plan.trials_of(task_name)
         ],
     }
@@ -56,16 +56,18 @@ def review_task(
 def _review(
     track: schema.TrackSpec,
     task: trials.TaskPlan,
-    winner: trials.Node | None,
+    trial: trials.TrialPlan,
     reviews: Path,
     reviewer: Reviewer | None,
     out: Path,
 ) -> dict[str, Any]:
     """Return one trial's part of the product."""
+    winner = trials.winner(trials.nodes(trial))
     if winner is None:
         none: dict[str, Any] = {"findings": [], "violations": [], "held": [], "decisions": []}
         return {"winner": None, "same_as": "", **none, "opinion": None}
-    found = examine(winner.solution, Path(task.folder), track, reviews)
+    own = trials.own_code(Path(trial.folder) / trials.START)
+    found = examine(winner.solution, Path(task.folder), track, reviews, own)
     folder = out.parent / "opinions" / task.task
     opinion = ask(reviewer, winner.solution, task, track, found, folder) if reviewer else None
     return {
@@ -81,16 +83,21 @@ def _review(
 
 
 def examine(
-    solution: Path, task: Path, track: schema.TrackSpec, reviews: Path
+    solution: Path,
+    task: Path,
+    track: schema.TrackSpec,
+    reviews: Path,
+    own: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Return what the rules find in a folder against a task's start, each with its state.
 
-    ``task`` is the task's folder. What the human's target has too is no finding.
+    ``task`` is the task's folder. What the human's target has too is no finding, and what the code
+    ``own`` has, from which a cumulative trial started, no violation.
     """
     if same_as(solution, task):
         return []  # spared the oracle and the null coder, which every sweep has
     start, target = (task / folder for folder in RECORDS.values())
-    found = rules.check(solution, start, track.entry, track.rules, target, track.target_loss)
+    found = rules.check(solution, start, track.entry, track.rules, target, track.target_loss, own)
     decided = decisions.read(decisions.path(reviews, solution)) if found else []
     return [stated(one, track, decided) for one in found]
 
