@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -168,3 +169,10 @@ def build_sweep(root: Path) -> Path:
     }
     files.write_json(results / "tiny/plan.json", plan)
     return results / "tiny/plan.json"
+
+
+def change_plan(plan: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Rewrite the plan after ``change``."""
+    value = files.read_json(plan)
+    change(value)
+    files.write_json(plan, value)

@@ -1,84 +1,22 @@
-"""analyze: the rules on hand-made runs, the probe check on real logits, and a real run."""
+"""analyze: an honest run, each rule by which one is not ok, any log, and the words of a summary."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from speedrun import cli, schema
-from speedrun.files import SpeedrunError
-from speedrun.runner.log import encode
-from speedrun.schema import Analysis, Gpus, Outcome, Parent, RunExit, TrackSpec
+from analyze_run import ENDED, GOOD, MODERN, NANOGPT, TRACK, Run, protocol_line
+from speedrun import schema
+from speedrun.schema import Analysis, Gpus, Outcome, Parent, RunExit
 from speedrun.stages import analyze as stage
-from speedrun.stages.analyze import digest, probes
-
-TRACK = TrackSpec(
-    name="micro", corpus="c", records=["r01"], entry="train.py", target_loss=3.5, clock="cpu",
-    probe_contexts=8, probe_length=4, probe_offset=0.1, probe_tolerance=0.2,
-    after_clock_s_max=1.0, train_time_ratio_min=0.5,
-)  # fmt: skip
-ENDED = RunExit(
-    ran=True, reason="exited", exit_code=0, wall_s=11.0, cpu_s=10.0, cpu_total_s=10.5,
-    peak_rss_mb=99.0, seed=1, solution_digest="d" * 64, device="cpu", sandbox="bubblewrap",
-    host="h",
-)  # fmt: skip
-CONTEXTS, VOCAB = 8, 16
-
-
-def protocol_line(step: int, loss: object, time_ms: int, steps: int = 20) -> str:
-    return f"step:{step}/{steps} val_loss:{loss} train_time:{time_ms}ms step_avg:1.0ms"
-
-
-GOOD = [(4.0, protocol_line(10, 4.0, 3900)), (10.0, protocol_line(20, 3.4, 9800))]
-
-
-class Run:
-    """A run folder made by hand, honest unless told otherwise."""
-
-    def __init__(self, folder: Path) -> None:
-        """Write logits with a loss of 3.5 on the targets."""
-        self.folder, self.targets = folder / "run", folder / "probe_targets.npy"
-        self.folder.mkdir(exist_ok=True)
-        rows = np.random.default_rng(0).normal(size=(CONTEXTS, VOCAB))
-        rows[:, -1] = 3.0
-        self.wanted = np.arange(CONTEXTS, dtype=np.uint16)
-        np.save(self.targets, self.wanted)
-        self.answer(self.scaled(rows, 3.5))
-
-    def scaled(self, rows: Any, loss: float) -> Any:
-        """Return logits whose loss on the targets is ``loss``: the targets' columns moved."""
-        rows, picked = rows.copy(), np.arange(CONTEXTS)
-        rows[picked, self.wanted] = -np.inf
-        others = np.log(np.exp(rows).sum(axis=1))
-        rows[picked, self.wanted] = others - math.log(math.exp(loss) - 1)
-        return rows.astype(np.float32)
-
-    def answer(self, rows: Any) -> None:
-        """Write the probe logits."""
-        np.save(self.folder / probes.PROBE_ANSWER, rows)
-
-    def analyze(
-        self,
-        lines: list[tuple[float, str]] | None = None,
-        ended: RunExit = ENDED,
-        **options: Any,
-    ) -> Analysis:
-        """Write log and exit, and run the stage."""
-        stamped = GOOD if lines is None else lines
-        log = [{"wall_s": at + 0.5, "cpu_s": at, "line": line} for at, line in stamped]
-        (self.folder / "log.jsonl").write_bytes(b"".join(map(encode, log)))
-        schema.save(self.folder / "exit.json", ended)
-        track = dataclasses.replace(TRACK, **options.pop("track", {}))
-        return stage.analyze(self.folder, track, options.pop("targets", self.targets), **options)
+from speedrun.stages.analyze import digest
 
 
 @pytest.fixture
@@ -95,145 +33,6 @@ def test_honest_run_is_ok(run: Run) -> None:
     assert found.probes is not None
     assert found.probes.loss == pytest.approx(3.5, abs=1e-5)
     assert found.probes.difference == pytest.approx(0.0, abs=1e-5)
-
-
-def test_time_is_that_of_the_tracks_clock(run: Run) -> None:
-    assert run.analyze(track={"clock": "wall"}).time_s == 10.5
-    with pytest.raises(SpeedrunError, match="clock 'moon': choose cpu, wall or train_time"):
-        run.analyze(track={"clock": "moon"})
-
-
-# --- the clock "train_time": printed by the script, held against wall stamps (cpu_s + 0.5) ---
-
-NANOGPT = {"clock": "train_time", "train_time_ratio_min": 0.5, "probe_contexts": 0}
-MODERN = [(100.0, protocol_line(0, 10.8, 0)), (160.0, protocol_line(10, 4.0, 50_000)),
-          (220.0, protocol_line(20, 3.4, 100_000))]  # fmt: skip
-
-
-def nanogpt(run: Run, lines: list[tuple[float, str]]) -> Analysis:
-    return run.analyze(lines, track=NANOGPT, targets=None)
-
-
-def train_line(step: int, time_ms: int, steps: int = 20, average: object = "nan") -> str:
-    return f"step:{step}/{steps} train_time:{time_ms}ms step_avg:{average}ms"
-
-
-def restarted(reset: list[int]) -> list[tuple[float, str]]:
-    """A script of record 20's kind: 300 s go by in ten untimed steps; ``reset`` are those after."""
-    untimed = [(100 + 30.0 * step, train_line(step, 30_000 * step)) for step in range(1, 11)]
-    timed = [(400.0 + step, train_line(11 + step, time)) for step, time in enumerate(reset)]
-    end = [(500.0, protocol_line(20, 3.4, 90_000))]
-    return [(100.0, protocol_line(0, 10.8, 0)), *untimed, *timed, *end]
-
-
-def test_printed_time_is_the_clock_where_the_wall_clock_agrees(run: Run) -> None:
-    found = nanogpt(run, MODERN)
-    assert (found.outcome, found.time_s, found.probes) == (Outcome.OK, 100.0, None)
-
-
-def test_cpu_after_the_last_line_is_free_on_another_clock(run: Run) -> None:
-    ended = dataclasses.replace(ENDED, cpu_total_s=999.0)
-    assert run.analyze(MODERN, ended, track=NANOGPT, targets=None).outcome is Outcome.OK
-
-
-@pytest.mark.parametrize(
-    ("printed_ms", "reason"),
-    [
-        (59_400, "59.40 s, but 120.00 s went by on the harness's clock"),
-        (1, "at least 59.50 s must be train_time"),
-        (226_000, "longer than the 220.50 s that the whole run took"),
-    ],
-)
-def test_printed_time_beyond_the_wall_clock(run: Run, printed_ms: int, reason: str) -> None:
-    lines = [MODERN[0], (220.0, protocol_line(20, 3.4, printed_ms))]
-    found = nanogpt(run, lines)
-    assert found.outcome is Outcome.RULE_VIOLATION
-    assert reason in found.reason
-
-
-@pytest.mark.parametrize("printed_ms", [59_600, 100_000, 225_000])
-def test_printed_time_within_the_bounds(run: Run, printed_ms: int) -> None:
-    lines = [MODERN[0], (220.0, protocol_line(20, 3.4, printed_ms))]
-    assert nanogpt(run, lines).outcome is Outcome.OK
-
-
-def test_restart_after_ten_untimed_steps_is_no_violation(run: Run) -> None:
-    found = nanogpt(run, restarted([130, 260]))
-    assert (found.outcome, found.time_s) == (Outcome.OK, 90.0)
-
-
-def test_validation_at_the_restart_may_print_less(run: Run) -> None:
-    lines = restarted([130, 260])
-    lines[0] = (100.0, protocol_line(0, 10.8, 91))
-    lines.insert(11, (400.0, protocol_line(10, 9.0, 0)))  # as record 4 printed on a card
-    assert nanogpt(run, lines).outcome is Outcome.OK
-
-
-def test_time_that_decreases_later_is_a_violation(run: Run) -> None:
-    lines = [(150.0, protocol_line(11, 9.0, 49_000)), (200.0, protocol_line(12, 5.0, 48_000))]
-    found = nanogpt(run, [MODERN[0], *lines, MODERN[2]])
-    assert (found.outcome, found.reason) == (
-        Outcome.RULE_VIOLATION,
-        "the printed train_time decreases",
-    )
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        restarted([]),  # nothing shows the restart
-        restarted([300_130]),  # there is none
-        [*restarted([])[:-6], *restarted([130])[-2:]],  # only four steps before it
-        [(100.0, protocol_line(0, 10.8, 0)), (390.0, protocol_line(12, 5.0, 0)),
-         (400.0, train_line(10, 300_000)), (400.5, train_line(11, 130)), restarted([])[-1]],
-    ],
-)  # fmt: skip
-def test_time_that_is_lost_elsewhere_is_a_violation(
-    run: Run, lines: list[tuple[float, str]]
-) -> None:
-    found = nanogpt(run, lines)
-    assert found.outcome is Outcome.RULE_VIOLATION
-    assert "went by on the harness's clock" in found.reason
-
-
-def test_no_time_at_all_is_none(run: Run) -> None:
-    """Every ratio of times would be undefined."""
-    found = nanogpt(run, [(100.0, protocol_line(20, 3.4, 0))])
-    assert found.outcome is Outcome.RULE_VIOLATION and "no time went by" in found.reason
-
-
-def test_what_precedes_the_first_line_is_free(run: Run) -> None:
-    """The bounds' known gap: whoever closes it changes what clocks.py says of it."""
-    found = nanogpt(run, [(219.8, protocol_line(0, 10.8, 0)), (220.0, protocol_line(20, 3.4, 1))])
-    assert (found.outcome, found.time_s) == (Outcome.OK, 0.001)
-
-
-TWO_LINES = [
-    (60.0, "val loss 10.98"),
-    (100.0, "step    1/2 | train loss 9.1 | norm 0.2 | lr 1e-03 | (100000.00 ms | 99 tok/s)"),
-    (101.0, "step    2/2 | train loss 9.0 | norm 0.2 | lr 1e-03 | (500.25 ms | 99 tok/s)"),
-    (102.0, "val loss 3.2766"),
-    (102.0, "peak memory consumption: 31563 MiB"),
-]
-
-
-def test_scripts_of_the_first_records_are_read_on_this_clock_alone(run: Run) -> None:
-    found = nanogpt(run, TWO_LINES)
-    assert (found.outcome, found.time_s, found.steps) == (Outcome.OK, 100.5, 2)
-    assert [(point.step, point.steps) for point in found.curve] == [(0, 2), (2, 2)]
-    assert (found.gpu_memory_mib, found.gpu_memory_reserved_mib) == (31563, None)
-    assert "printed no line" in run.analyze(TWO_LINES).reason
-
-
-def test_own_dialect_ends_the_other(run: Run) -> None:
-    lines = [(1.0, "val loss 2.0"), *MODERN, (221.0, "val loss 2.0")]
-    found = nanogpt(run, lines)
-    assert [point.val_loss for point in found.curve] == [10.8, 4.0, 3.4]
-
-
-def test_unfinished_run_of_the_first_records_scripts(run: Run) -> None:
-    assert nanogpt(run, TWO_LINES[:1]).outcome is Outcome.CANDIDATE_ERROR
-    assert "ended at step 1 of 2" in nanogpt(run, [*TWO_LINES[:2], TWO_LINES[3]]).reason
 
 
 def test_memory_and_cards_are_kept(run: Run) -> None:
@@ -310,88 +109,6 @@ def test_long_curve_is_thinned(run: Run) -> None:
     assert len(found.digest.splitlines()) <= digest.LINES
 
 
-# --- probes ---
-
-
-def test_faked_print_does_not_survive_the_probes(run: Run) -> None:
-    found = run.analyze([(10.0, protocol_line(20, 2.9, 9800))])
-    assert found.outcome is Outcome.RULE_VIOLATION
-    assert "not that of the written logits: 3.5000" in found.reason
-    assert found.probes is not None
-
-
-def test_unnormalised_logits_gain_nothing(run: Run) -> None:
-    rows = np.load(run.folder / probes.PROBE_ANSWER)
-    run.answer((rows + 100).astype(np.float32))
-    assert run.analyze().outcome is Outcome.OK
-
-
-@pytest.mark.parametrize(
-    ("rows", "reason"),
-    [
-        (np.zeros((CONTEXTS, VOCAB)), "float64 (8, 16), wanted float32 (8, 16)"),
-        (np.zeros((CONTEXTS - 1, VOCAB), np.float32), "float32 (7, 16)"),
-        (np.zeros((CONTEXTS, 3), np.float32), "wanted float32 (8, 8)"),
-        (np.zeros(CONTEXTS, np.float32), "float32 (8,)"),
-        (np.full((CONTEXTS, VOCAB), np.nan, np.float32), "not finite"),
-        (np.full((CONTEXTS, VOCAB), np.inf, np.float32), "not finite"),
-        (np.array(["x"]), "wanted float32"),
-    ],
-)
-def test_logits_of_another_shape_or_kind(run: Run, rows: Any, reason: str) -> None:
-    run.answer(rows)
-    found = run.analyze()
-    assert found.outcome is Outcome.RULE_VIOLATION
-    assert reason in found.reason
-
-
-def test_columns_must_be_the_vocabulary_where_it_is_known(run: Run) -> None:
-    assert run.analyze(vocab_size=VOCAB).outcome is Outcome.OK
-    found = run.analyze(vocab_size=VOCAB + 1)
-    assert "wanted float32 (8, 17)" in found.reason
-
-
-HEADER = b"\x93NUMPY\x01\x00"
-
-
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.binary(max_size=300) | st.binary(max_size=300).map(lambda tail: HEADER + tail))
-def test_any_bytes_as_logits_are_a_violation(run: Run, content: bytes) -> None:
-    (run.folder / probes.PROBE_ANSWER).write_bytes(content)
-    found = run.analyze()
-    assert found.outcome is Outcome.RULE_VIOLATION
-    assert found.reason.startswith("probe_logits.npy: ")
-
-
-def test_giant_header_costs_no_memory(run: Run) -> None:
-    path = run.folder / probes.PROBE_ANSWER
-    np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(CONTEXTS, VOCAB)).flush()
-    content = path.read_bytes().replace(b"(8, 16), }     ", b"(8, 9999999), }")
-    path.write_bytes(content)
-    assert b"9999999" in content
-    assert "not a numpy array" in run.analyze().reason
-
-
-def test_missing_logits(run: Run) -> None:
-    (run.folder / probes.PROBE_ANSWER).unlink()
-    assert "probe_logits.npy: missing" in run.analyze().reason
-    assert run.analyze(targets=None).outcome is Outcome.OK
-    simulated = dataclasses.replace(ENDED, trainer="simulated")
-    assert run.analyze(ended=simulated).outcome is Outcome.OK
-
-
-def test_missing_targets_are_our_failure(run: Run) -> None:
-    with pytest.raises(SpeedrunError, match=r"gone\.npy cannot be read"):
-        run.analyze(targets=run.folder / "gone.npy")
-
-
-def test_probe_loss_is_the_softmax_over_all_columns(tmp_path: Path) -> None:
-    rows = np.array([[0.0, 0.0], [1e30, 0.0], [0.0, math.log(3)]], dtype=np.float32)
-    np.save(tmp_path / "a.npy", rows)
-    found = probes.probe_losses(tmp_path / "a.npy", np.array([0, 0, 1], dtype=np.uint16))
-    assert found == pytest.approx([math.log(2), 0.0, math.log(4 / 3)], rel=1e-6)
-
-
 # --- any log ---
 
 LOSSES = st.floats() | st.sampled_from(["nan", "9" * 400, "-", "1e999"])
@@ -434,17 +151,6 @@ def test_node_is_written_with_its_origin(run: Run) -> None:
                  "10 s on the cpu clock", "bubblewrap", "8 withheld targets"):  # fmt: skip
         assert text in page
     assert re.search(r"\| 20 \| 3\.4000 \| 9\.80 \| 10\.00 \| 10\.50 \|", page)
-
-
-def test_probes_cannot_be_left_out_on_the_command_line(
-    run: Run, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run.analyze()
-    (run.folder.parent / "meta.json").write_text('{"vocab_size": null}')
-    track = json.dumps(schema.to_dict(TRACK))
-    node = str(run.folder.parent)
-    assert cli.main(["analyze", "--track", track, "--shards", node, "--folder", node]) == 1
-    assert "track micro has probes: say where --targets are" in capsys.readouterr().err
 
 
 def test_node_whose_coder_gave_no_code(run: Run) -> None:

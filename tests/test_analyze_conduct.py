@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from analyze_run import ENDED, GOOD, TRACK, Run, protocol_line
 from speedrun import cli, files, schema
 from speedrun.rules import RULES
 from speedrun.schema import Analysis, Outcome, Read, RunExit
 from speedrun.stages import analyze as stage
 from speedrun.stages.analyze import conduct, digest
-from test_analyze import ENDED, GOOD, TRACK, Run, protocol_line
 
 START = "import os\n\nlr = 0.1\nprint(os.environ['SPEEDRUN_SEED'], lr)\n"
 TARGET = START.replace("0.1", "0.4").replace("import os", "import os\nimport urllib.request")

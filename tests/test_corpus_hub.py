@@ -8,70 +8,32 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
 
 import hub_server
-from speedrun import specs
-from speedrun.adapters import hydra_config
+import small_disks
+from hub_shards import SHARDS, TRAIN, VAL, be_patient, gets, serve, shard, spec_of, stored
 from speedrun.cli import main
 from speedrun.files import SpeedrunError, canonical_json, digest_file, read_json
-from speedrun.stages import corpus, tokenize
-from speedrun.stages.tokenize.shards import header
-
-TRAIN, VAL, HOLDOUT = (f"fineweb_{split}.bin" for split in ("train_000001", "val_000000", "last"))
-SHARDS = {
-    "fineweb_train_000001.bin": TRAIN,
-    "fineweb_val_000000.bin": VAL,
-    "fineweb_holdout_000000.bin": HOLDOUT,
-}
-
-
-def shard(seed: int, count: int = 60_000) -> bytes:
-    tokens = np.random.default_rng(seed).integers(0, 50257, count, dtype=np.uint16)
-    return header(count) + tokens.tobytes()
+from speedrun.stages import corpus
 
 
 @pytest.fixture()
 def hub() -> Iterator[hub_server.Hub]:
-    files = {name: shard(seed) for seed, name in enumerate((TRAIN, VAL, HOLDOUT))}
-    with hub_server.serve(hub_server.Hub(files)) as served:
+    with serve() as served:
         yield served
 
 
 @pytest.fixture(autouse=True)
 def patient(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The library waits between its tries; the tests need not. No test sees the user's settings."""
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", lambda seconds: None)
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 10_000)
-    monkeypatch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    monkeypatch.chdir(tmp_path)
+    be_patient(monkeypatch, tmp_path)
 
 
-def spec_of(endpoint: str, **changes: Any) -> dict[str, Any]:
-    values = {
-        "kind": "hub",
-        "name": "shards",
-        "repository": "someone/shards",
-        "revision": hub_server.COMMIT,
-        "endpoint": endpoint,
-        "store": "store/hub",
-        "offline": False,
-        "shards": SHARDS,
-        "sha256": {},
-    }
-    return {**values, **changes}
-
-
-def gets(hub: hub_server.Hub, name: str) -> list[str]:
-    """The ranges of the downloads of a file's bytes."""
-    return [asked for method, file, asked in hub.asked if (method, file) == ("GET", name)]
-
-
-def stored(folder: Path = Path("store/hub/someone--shards")) -> set[str]:
-    return {path.name for path in folder.glob("*") if path.name.endswith(".bin")}
+@pytest.fixture()
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    with small_disks.mounted(tmp_path / "disk") as folder:
+        yield folder
 
 
 def test_shards_come_whole_and_the_manifest_says_what_they_are(hub: hub_server.Hub) -> None:
@@ -265,22 +227,6 @@ def test_files_copied_by_hand_are_taken_offline(hub: hub_server.Hub) -> None:
         corpus.build(spec_of("", offline=True), Path("out"))
 
 
-@pytest.fixture()
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 8 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
-    try:
-        subprocess.run(mount, check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("mounting a small disk needs root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_too_small_a_disk_is_said_before_the_download(
     hub: hub_server.Hub, small_disk: Path
 ) -> None:
@@ -297,95 +243,6 @@ def test_a_disk_that_fills_leaves_nothing(
     with pytest.raises(SpeedrunError, match="is full: free some space and run the same command"):
         corpus.build(spec_of(hub.endpoint, store=str(small_disk)), Path("out"))
     assert not list(small_disk.rglob(f"*{TRAIN}*"))
-
-
-def shown(hub: hub_server.Hub, out: Path = Path("shards")) -> Path:
-    corpus.build(spec_of(hub.endpoint), Path("out"))
-    spec = {"kind": "hub", "train_shards": 1, "seed": 1}
-    probes = {"probe_sets": 2, "probe_contexts": 64, "probe_length": 8}
-    tokenize.build(Path("out/manifest.json"), {**spec, **probes}, out)
-    return out
-
-
-def test_shards_are_linked_not_copied_and_the_holdout_is_private(hub: hub_server.Hub) -> None:
-    out = shown(hub)
-    assert {path.name for path in (out / "public").iterdir()} == {
-        "fineweb_train_000001.bin",
-        "fineweb_val_000000.bin",
-    }
-    holdout = out / "private/fineweb_holdout_000000.bin"
-    assert holdout.samefile(Path("store/hub/someone--shards") / HOLDOUT)
-    meta = read_json(out / "meta.json")
-    assert (meta["vocab_size"], meta["end_of_text"], meta["train_tokens"]) == (50257, 50256, 60_000)
-    assert meta["sha256"]["fineweb_holdout_000000.bin"] == digest_file(holdout)
-    assert np.load(out / "private/probes/set_01/targets.npy").shape == (64,)
-
-
-def test_fewer_shards_than_before_leave_no_link(hub: hub_server.Hub) -> None:
-    out = shown(hub)
-    (out / "public/fineweb_train_000002.bin").write_bytes(shard(1))
-    shown(hub)
-    assert len(list((out / "public").iterdir())) == 2
-
-
-@pytest.mark.parametrize(
-    ("damage", "message"),
-    [
-        (lambda content: content[:-2], "is truncated"),
-        (lambda content: content[:-1] + bytes([content[-1] ^ 1]), "is damaged"),
-        (lambda content: b"\0" * 8 + content[8:], "wrong magic"),
-    ],
-)
-def test_a_shard_that_was_damaged_in_the_store_is_named(
-    hub: hub_server.Hub, damage: Any, message: str
-) -> None:
-    out = shown(hub)
-    path = Path("store/hub/someone--shards") / TRAIN
-    content = path.read_bytes()
-    path.unlink()
-    path.write_bytes(damage(content))
-    with pytest.raises(SpeedrunError, match=message) as caught:
-        tokenize.build(
-            Path("out/manifest.json"),
-            {"kind": "hub", "train_shards": 1, "seed": 1}
-            | {"probe_sets": 0, "probe_contexts": 0, "probe_length": 0},
-            out,
-        )
-    assert TRAIN in str(caught.value)
-
-
-@pytest.fixture(scope="module")
-def fineweb(repository: Path) -> dict[str, Any]:
-    option = hydra_config.option(repository / "config", "corpus", "fineweb10B")
-    rows = [
-        {"task": "r01-r02", "train_tokens": 6_400_000_000},
-        {"task": "r88-r89", "train_tokens": 340_000_000},
-        {"task": "r02-r03"},
-        {"task": "r11-r12", "train_tokens": 3_250_000_000},
-    ]
-    return {"corpus": option, "track": {"tasks": rows, "probe_sets": 0}, "tasks": ["r88-r89"]}
-
-
-def test_only_the_shards_that_the_tasks_read_are_asked_for(fineweb: dict[str, Any]) -> None:
-    late = specs.corpus(fineweb)["shards"]
-    assert late["fineweb_holdout_000000.bin"] == "fineweb_train_000103.bin"
-    assert specs.train_shards(fineweb) == 14 and len(late) == 16
-    assert specs.train_shards({**fineweb, "tasks": ["r01-r02"]}) == 102
-    assert specs.train_shards({**fineweb, "tasks": ["r88-r89", "r11-r12"]}) == 42
-    assert specs.train_shards({**fineweb, "tasks": ["r88-r89", "r02-r03"]}) == 102
-    given = {**fineweb, "corpus": {**fineweb["corpus"], "train_shards": 3}}
-    assert specs.shard_names(given) == [
-        "fineweb_val_000000.bin",
-        *(f"fineweb_train_00000{index}.bin" for index in (1, 2, 3)),
-    ]
-
-
-def test_the_holdout_is_never_a_training_shard(fineweb: dict[str, Any]) -> None:
-    greedy = {**fineweb, "corpus": {**fineweb["corpus"], "train_shards": 999}}
-    shards = specs.corpus(greedy)["shards"]
-    assert len(shards) == 104 == len(set(shards.values()))
-    assert "fineweb_holdout_000000.bin" not in specs.shard_names(greedy)
-    assert fineweb["corpus"]["holdout"] not in specs.shard_names(greedy)
 
 
 def test_a_kill_in_the_middle_leaves_what_the_next_run_needs(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import hub_server
-from test_corpus_hub import shard
+from hub_shards import shard
 
 pytestmark = [pytest.mark.dag, pytest.mark.slow]
 

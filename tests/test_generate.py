@@ -1,4 +1,4 @@
-"""generate: the parent, the prompt, and what a node's folder holds afterwards."""
+"""generate: the replies of a model, and what a node's folder holds afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from speedrun.files import SpeedrunError
 from speedrun.schema import Call, Outcome, Parent, Proposal
 from speedrun.stages.generate import (
     Answer,
-    Attempt,
     CoderRequest,
     build_request,
     converse,
@@ -20,11 +19,9 @@ from speedrun.stages.generate import (
     print_prompt,
 )
 from speedrun.stages.generate import node as node_module
-from speedrun.stages.generate.history import SHOWN, render_history, sort_history
 from speedrun.stages.generate.prompt import QUOTED_CHARS
-from trial_builder import FACTS, HINTS, START, TREE, Trial
+from trial_builder import START, Trial
 
-FASTER = {"train.py": START["train.py"].replace("600", "300")}
 EDIT = """\
 ### EDIT: train.py
 <<<<<<< SEARCH
@@ -34,22 +31,11 @@ SEED = 1
 X = 2
 >>>>>>> REPLACE
 """
-BROKEN = {"train.py": START["train.py"].replace("math.pi", "math.tau")}
 
 
 @pytest.fixture
 def trial(tmp_path: Path) -> Trial:
     return Trial(tmp_path).start()
-
-
-@pytest.fixture
-def grown(trial: Trial) -> Trial:
-    """A tree's first two generations: node 1 is the best, node 2 crashed, 3 missed, 4 refused."""
-    trial.add(1, 0, Outcome.OK, 7.5, 3.49, FASTER)
-    trial.add(2, 1, Outcome.CANDIDATE_ERROR, solution=BROKEN)
-    trial.add(3, 1, Outcome.MISSED_TARGET, loss=3.61, solution=FASTER)
-    trial.add(4, 1, Outcome.REFUSED)
-    return trial
 
 
 def answering(request: CoderRequest, *texts: str | None) -> Proposal:
@@ -120,27 +106,11 @@ def test_a_coder_that_fails_leaves_nothing(trial: Trial) -> None:
     def unreachable(request: CoderRequest) -> Proposal:
         raise SpeedrunError("the endpoint does not answer")
 
-    with pytest.raises(SpeedrunError):
+    with pytest.raises(SpeedrunError, match="the endpoint does not answer"):
         generate(trial.inputs(1), unreachable, trial.folder / "node_1")
     assert not (trial.folder / "node_1").exists()
     with pytest.raises(SpeedrunError, match="neither files nor an outcome"):
         generate(trial.inputs(1), lambda request: Proposal(None), trial.folder / "node_1")
-
-
-def test_the_best_earlier_node_is_the_base(grown: Trial) -> None:
-    request = build_request(grown.inputs(5))
-    assert (request.choice.parent, request.choice.action, request.choice.generation) == (
-        1,
-        "improve",
-        3,
-    )
-    assert request.base == FASTER and request.start == START
-    assert [attempt.node for attempt in request.history] == [0, 1, 2, 3, 4]
-    assert request.history[4].outcome is Outcome.REFUSED
-
-
-def test_a_node_sees_nothing_of_its_own_generation(grown: Trial) -> None:
-    assert [attempt.node for attempt in build_request(grown.inputs(3)).history] == [0, 1]
 
 
 def test_seeds_differ_by_node_and_not_by_place(trial: Trial, tmp_path: Path) -> None:
@@ -150,85 +120,10 @@ def test_seeds_differ_by_node_and_not_by_place(trial: Trial, tmp_path: Path) -> 
     assert build_request(trial.inputs(1)).seed != build_request(trial.inputs(2)).seed
 
 
-def test_prompt_shows_task_rules_files_and_time(trial: Trial) -> None:
-    prompt = print_prompt(trial.inputs(1))
-    for shown in (FACTS.rules.strip(), FACTS.hardware, "3.5 nats", "10.00 s", START["train.py"]):
-        assert shown in prompt
-    assert "## No hints" in prompt and "Earlier attempts" not in prompt
-    assert "r03" not in prompt  # not even the target's id
-
-
-def test_hints_and_documents_are_shown_exactly_as_written(trial: Trial, tmp_path: Path) -> None:
-    (tmp_path / "flex.md").write_text("Document $body with ```fences```\n")
-    inputs = trial.inputs(1, ("l1", "l2"), knowledge=(tmp_path / "flex.md",))
-    prompt = print_prompt(inputs)
-    assert HINTS["hints/l1.md"] in prompt and HINTS["hints/l2.md"] in prompt
-    assert "Document $body with ```fences```\n" in prompt and "## No hints" not in prompt
-    assert HINTS["hints/l2.md"] not in print_prompt(trial.inputs(1, ("l1",)))
-
-
-def test_missing_inputs_are_named(trial: Trial, tmp_path: Path) -> None:
-    with pytest.raises(SpeedrunError, match=r"hint l3 .*hints/l3.md is missing"):
-        print_prompt(trial.inputs(1, ("l3",)))
-    with pytest.raises(SpeedrunError, match=r"knowledge document .*lost.md is missing"):
-        print_prompt(trial.inputs(1, knowledge=(tmp_path / "lost.md",)))
-    with pytest.raises(SpeedrunError, match=r"node_1/parent.json is missing"):
-        print_prompt(trial.inputs(2))
-    (tmp_path / "public" / "start" / "train.py").unlink()
-    with pytest.raises(SpeedrunError, match="run `speedrun task`"):
-        print_prompt(trial.inputs(1))
-
-
-def test_history_tells_better_worse_and_failed(grown: Trial) -> None:
-    prompt = print_prompt(grown.inputs(5))
-    assert "### Better: 1, showing 1" in prompt
-    assert "#### Attempt 1, from the start record: ok, 7.50 s, loss 3.4900" in prompt
-    assert "    +STEPS: int = 300; WARMUP = 20" in prompt and "digest 1" in prompt
-    assert "#### Attempt 3, from attempt 1: missed_target, no time, loss 3.6100" in prompt
-    assert "### Failed: 2, showing 2" in prompt and "the model declined" in prompt
-    assert prompt.index("#### Attempt 4") < prompt.index("#### Attempt 2")  # latest first
-    assert "## The files you change: attempt 1" in prompt
-
-
-def _attempt(node: int, outcome: Outcome, time_s: float | None, loss: float | None) -> Attempt:
-    return Attempt(node, 0, outcome, "", time_s, loss, "", {"train.py": f"x = {node}\n" * 200})
-
-
-def test_history_rule_orders_and_caps() -> None:
-    history = [
-        _attempt(0, Outcome.OK, 10.0, 3.4),
-        _attempt(1, Outcome.MISSED_TARGET, None, 3.9),
-        _attempt(2, Outcome.OK, 12.0, 3.4),
-        _attempt(3, Outcome.MISSED_TARGET, None, 3.6),
-        _attempt(4, Outcome.OK, 10.0, 3.4),
-        *[_attempt(node, Outcome.OK, 9.0 - node / 10, 3.4) for node in range(5, 10)],
-        _attempt(10, Outcome.TIMEOUT, None, None),
-        _attempt(11, Outcome.OOM, None, None),
-        _attempt(12, Outcome.RULE_VIOLATION, None, 3.4),
-        _attempt(13, Outcome.MISSED_TARGET, None, None),
-    ]
-    kinds = {kind: [a.node for a in found] for kind, found in sort_history(history).items()}
-    assert kinds == {
-        "better": [9, 8, 7, 6, 5],
-        "worse": [4, 2, 3, 1, 13],
-        "failed": [12, 11, 10],
-    }
-    shown = render_history(history)
-    assert f"### Better: 5, showing {SHOWN}" in shown
-    assert "Attempt 6," not in shown and "more lines)" in shown
-
-
 def test_line_counts() -> None:
     before, after = {"a": "1\n2\n3\n", "b": "x\n"}, {"a": "1\n3\n4\n5\n", "c": "y"}
     assert node_module.count_lines(before, after) == (3, 2)
     assert node_module.count_lines(before, before) == (0, 0)
-
-
-def test_scaffold_decides_the_parent(trial: Trial) -> None:
-    assert trial.scaffold is TREE
-    trial.add(1, 0, Outcome.MISSED_TARGET, loss=3.51, solution=FASTER)
-    request = build_request(trial.inputs(2))
-    assert request.choice.parent == 0 and request.base == START
 
 
 def _hearing(request: CoderRequest, *heard: tuple[str, str]) -> tuple[Proposal, list[str]]:

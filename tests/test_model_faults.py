@@ -5,26 +5,22 @@ from __future__ import annotations
 import datetime
 import email.utils
 import json
-import logging
 import random
 import socket
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import model_server as ms
+from model_asking import OWNER, ask, opened
 from model_server import Fault, ModelServer, hang, model_config, status
-from speedrun import files
 from speedrun.adapters import models
-from speedrun.adapters.models import CallKey, ContextTooLong, EndpointError, Model, Reply, failures
+from speedrun.adapters.models import ContextTooLong, EndpointError, failures
 from speedrun.adapters.models import spec as model_spec
 
-OWNER = "micro/r01-r02/direct-12345678/s0"
 WAIT = {"timeout_s": 0.3}
 
 
@@ -39,14 +35,6 @@ def slept(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[float]]:
     waits: list[float] = []
     monkeypatch.setattr("speedrun.adapters.models.model._sleep", waits.append)
     yield waits
-
-
-def opened(server: ModelServer, store: Path, **changes: Any) -> Model:
-    return models.open_model(model_config(server.url, **changes), {}, OWNER, store)
-
-
-def ask(model: Model, prompt: str = "hi", node: int = 1) -> Reply:
-    return model.ask([{"role": "user", "content": prompt}], CallKey(0, node, 0))
 
 
 TWO_CHOICES = ms.completion("hello") | {
@@ -191,53 +179,6 @@ def test_nothing_listens(tmp_path: Path) -> None:
     assert model.ledger.spent().lost_calls == 0  # nothing was sent
 
 
-# ---- replies that are the model's own
-
-
-def test_a_refusal_is_a_reply(tmp_path: Path) -> None:
-    with ModelServer(faults=[ms.REFUSAL, ms.FILTERED]) as server:
-        model = opened(server, tmp_path)
-        assert [ask(model, node=n).refused for n in (1, 2, 3)] == [True, True, False]
-        assert ask(model, node=1).refused  # the stored one too
-        assert len(server.requests) == 3
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        {"message": "flagged", "code": "content_filter"},
-        {"message": "flagged", "code": "invalid_prompt"},
-        {"message": "Output blocked by content filtering policy"},
-        {"message": "Content Exists Risk", "code": "invalid_request_error"},
-    ],
-)
-def test_a_prompt_that_a_filter_turned_down_is_a_refusal(
-    tmp_path: Path, error: dict[str, str]
-) -> None:
-    with ModelServer(faults=[Fault(400, body=json.dumps({"error": error}))]) as server:
-        reply = ask(opened(server, tmp_path))
-        assert (reply.refused, reply.text, reply.call.cost_usd) == (True, "", None)
-        assert ask(opened(server, tmp_path)).call.stored
-
-
-@pytest.mark.parametrize(
-    ("fault", "size", "finish"),
-    [
-        (ms.EMPTY_TEXT, 0, "stop"),
-        (ms.TRUNCATED, len(str(ms.TRUNCATED.content)), "length"),
-        (ms.HUGE, ms.MEGABYTE, "stop"),
-    ],
-)
-def test_an_odd_text_is_the_models_reply(
-    tmp_path: Path, fault: Fault, size: int, finish: str
-) -> None:
-    with ModelServer(faults=[fault]) as server:
-        reply = ask(opened(server, tmp_path))
-        assert (len(reply.text), reply.finish_reason, reply.refused) == (size, finish, False)
-        assert ask(opened(server, tmp_path)).text == reply.text
-        assert len(server.requests) == 1
-
-
 # ---- all together
 
 
@@ -306,80 +247,3 @@ def test_a_wait_is_bounded_and_never_shorter_than_asked(asked: float, retries: i
         assert wait is None
     else:
         assert wait is not None and min(asked, 600) <= wait <= max(asked, 60)
-
-
-# ---- the key
-
-
-def _shown(error: BaseException | None) -> str:
-    """Return all that a traceback of an exception could show."""
-    if error is None:
-        return ""
-    whole = "".join(traceback.format_exception(error)) + repr(error) + repr(error.__dict__)
-    return whole + _shown(error.__cause__) + _shown(error.__context__)
-
-
-def test_what_the_sdk_reads_from_the_environment_is_not_sent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", "another-secret")
-    monkeypatch.setenv("OPENAI_ADMIN_KEY", "another-secret")
-    monkeypatch.setenv("OPENAI_ORG_ID", "another-secret")
-    monkeypatch.setenv("OPENAI_PROJECT_ID", "another-secret")
-    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "X: another-secret\nAuthorization: another-secret")
-    with ModelServer() as server:
-        ask(opened(server, tmp_path))
-        headers = server.requests[0].headers
-    assert headers["authorization"] == f"Bearer {ms.KEY}"
-    assert "another-secret" not in str(headers)
-
-
-def test_a_redirect_is_not_followed(tmp_path: Path) -> None:
-    with ModelServer() as other, ModelServer() as server:
-        server._fault_of = lambda *_: Fault(307, {"Location": f"{other.url}/chat/completions"})
-        with pytest.raises(EndpointError, match="check base_url") as caught:
-            ask(opened(server, tmp_path))
-        assert (caught.value.status, len(server.requests), other.requests) == (307, 1, [])
-
-
-ECHOES = {
-    "401": (status(401, echo_key=True), EndpointError),
-    "400": (status(400, echo_key=True), EndpointError),
-    "429": (status(429, echo_key=True), EndpointError),
-    "500": (status(500, echo_key=True), EndpointError),
-    "page": (Fault(200, echo_key=True), EndpointError),
-    "reply": (Fault(content=f"your key is {ms.KEY}"), None),
-    "refusal": (Fault(content={"refusal": f"{ms.KEY}?"}), None),
-    "filter": (
-        Fault(400, body=json.dumps({"error": {"message": ms.KEY, "code": "content_filter"}})),
-        None,
-    ),
-}
-
-
-@pytest.mark.parametrize("name", ECHOES)
-def test_the_key_is_written_nowhere(
-    tmp_path: Path,
-    name: str,
-    caplog: pytest.LogCaptureFixture,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    fault, raised = ECHOES[name]
-    error, said = None, ""
-    with ModelServer(fault_of=lambda *_: fault) as server:
-        model = opened(server, tmp_path, max_retries=1)
-        try:
-            reply = ask(model)
-            said = repr(reply)
-        except files.SpeedrunError as caught:
-            error = caught
-        assert server.requests[0].headers["authorization"].endswith(ms.KEY)
-    assert (type(error) if error else None) is raised
-    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    assert len(written) > 0
-    assert not [content for content in written if ms.KEY.encode() in content]
-    logged = "".join(f"{record.getMessage()}{record.args}" for record in caplog.records)
-    out = capfd.readouterr()
-    for text in (_shown(error), said, logged, caplog.text, out.out, out.err, repr(model.spec)):
-        assert ms.KEY not in text

@@ -11,9 +11,9 @@ import pytest
 import yaml
 
 import upstream_repo
+from hub_shards import shard
 from speedrun import files, plan
 from speedrun.adapters import sweep
-from test_corpus_hub import shard
 from workflow_runs import REPOSITORY, planned, run
 
 pytestmark = pytest.mark.dag

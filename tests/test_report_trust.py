@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 import sweep_files
+from report_runs import rows as csv_rows
+from report_runs import score_all
+from score_inputs import CONFIRMED, rows
 from speedrun import files, schema, trials
 from speedrun.rules import RULES
 from speedrun.schema import Outcome
 from speedrun.stages import report
 from speedrun.stages.report import tables, text
-from test_report import rows as csv_rows
-from test_report import score_all
-from test_score import CONFIRMED, rows
 
 FORKS = "import os\n\nif os.fork():\n    os._exit(0)\n"
 

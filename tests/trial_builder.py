@@ -39,6 +39,7 @@ def main():
     return local * math.pi
 """
 }
+FASTER = {"train.py": START["train.py"].replace("600", "300")}
 HINTS = {"hints/l1.md": "for $x in {weights}:\n  use  \\n Muon\n", "hints/l2.md": "# Muon\n"}
 
 
