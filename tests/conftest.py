@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+import model_server
+from model_server import ModelServer
 from redteam import left
 from running import wait_for
 from speedrun import specs
@@ -66,3 +68,16 @@ def nano_shards(tmp_path_factory: pytest.TempPathFactory, nano_config: dict[str,
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """The repository as it is, for tests that change nothing in it."""
     return build(tmp_path_factory.mktemp("upstream"))
+
+
+@pytest.fixture
+def key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The model server's key, where its configuration says that it is."""
+    monkeypatch.setenv(model_server.KEY_VARIABLE, model_server.KEY)
+
+
+@pytest.fixture
+def server() -> Iterator[ModelServer]:
+    """A model server that answers, on a port of its own."""
+    with ModelServer() as started:
+        yield started

@@ -22,6 +22,7 @@ from speedrun.schema import Call, Outcome, Parent
 from speedrun.stages.generate import generate
 from trial_builder import START, Trial
 
+pytestmark = pytest.mark.usefixtures("key")
 EDIT = """\
 Faster.
 
@@ -34,11 +35,6 @@ SEED = 1
 """
 FILES = EDIT + "\n### FILE: parts/model.py\n```python\nWIDTH = 3\n```\n"
 OUTSIDE = "### FILE: ../evil.py\n```python\nx = 1\n```\n"
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ms.KEY_VARIABLE, ms.KEY)
 
 
 @pytest.fixture

@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-import model_server as ms
 from model_asking import ask, opened
 from model_server import ModelServer, model_config
 from speedrun import files
 from speedrun.adapters.ledger import BudgetExceeded, Ledger, Spent
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ms.KEY_VARIABLE, ms.KEY)
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as started:
-        yield started
+pytestmark = pytest.mark.usefixtures("key")
 
 
 def test_a_call_that_could_pass_the_cap_is_not_made(tmp_path: Path, server: ModelServer) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +16,7 @@ from speedrun.adapters import hydra_config, models
 from speedrun.adapters.models import prices
 from speedrun.adapters.models import spec as model_spec
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ms.KEY_VARIABLE, ms.KEY)
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as started:
-        yield started
+pytestmark = pytest.mark.usefixtures("key")
 
 
 def test_bad_configuration_fails_before_any_call(

@@ -21,12 +21,8 @@ from speedrun.adapters import models
 from speedrun.adapters.models import ContextTooLong, EndpointError, failures
 from speedrun.adapters.models import spec as model_spec
 
+pytestmark = pytest.mark.usefixtures("key")
 WAIT = {"timeout_s": 0.3}
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ms.KEY_VARIABLE, ms.KEY)
 
 
 @pytest.fixture

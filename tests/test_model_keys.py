@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,16 +16,7 @@ from speedrun import files
 from speedrun.adapters.models import EndpointError
 from speedrun.adapters.models import spec as model_spec
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ms.KEY_VARIABLE, ms.KEY)
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as started:
-        yield started
+pytestmark = pytest.mark.usefixtures("key")
 
 
 def test_a_key_in_place_of_its_name_is_not_shown() -> None:

@@ -10,16 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import model_server as ms
 from model_asking import USAGE, ask, opened
 from model_server import ModelServer, model_config
 from speedrun.adapters.models import prices
 from speedrun.adapters.models import spec as model_spec
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ms.KEY_VARIABLE, ms.KEY)
+pytestmark = pytest.mark.usefixtures("key")
 
 
 def test_cached_tokens_cost_full_price_where_no_other_is_given(tmp_path: Path) -> None:

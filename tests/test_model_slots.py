@@ -10,15 +10,11 @@ from typing import Any
 
 import pytest
 
-import model_server as ms
 from model_asking import ask, opened
 from model_server import ModelServer
 from speedrun.adapters.models import Model, slots
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ms.KEY_VARIABLE, ms.KEY)
+pytestmark = pytest.mark.usefixtures("key")
 
 
 def _ask_node(model: Model, node: int) -> None:

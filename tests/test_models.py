@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,16 +17,7 @@ from speedrun import files
 from speedrun.adapters import models
 from speedrun.adapters.models import CallKey
 
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ms.KEY_VARIABLE, ms.KEY)
-
-
-@pytest.fixture
-def server() -> Iterator[ModelServer]:
-    with ModelServer() as started:
-        yield started
+pytestmark = pytest.mark.usefixtures("key")
 
 
 def test_a_reply_with_its_tokens_and_cost(tmp_path: Path) -> None:
