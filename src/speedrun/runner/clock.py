@@ -18,7 +18,7 @@ TICK_S = 1 / os.sysconf("SC_CLK_TCK")
 PAGE_MB = os.sysconf("SC_PAGE_SIZE") / 2**20
 PR_SET_CHILD_SUBREAPER = 36
 # Fields of /proc/<pid>/stat, counted from the state, which follows the command's name.
-STATE, PARENT, UTIME, CSTIME, START, RSS = 0, 1, 11, 14, 19, 21
+STATE, PARENT, UTIME, CSTIME, THREADS, START, RSS = 0, 1, 11, 14, 17, 19, 21
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,8 @@ def read_process(pid: int) -> Process | None:
         pid=pid,
         parent=int(fields[PARENT]),
         start=int(fields[START]),
-        ended=fields[STATE] in b"ZXx",
+        # Its first thread may have ended before the others: a zombie that runs.
+        ended=fields[STATE] in b"ZXx" and int(fields[THREADS]) < 2,
         own_s=(ticks[0] + ticks[1]) * TICK_S,
         reaped_s=(ticks[2] + ticks[3]) * TICK_S,
         rss_mb=int(fields[RSS]) * PAGE_MB,

@@ -1,53 +1,55 @@
-"""Ends what a run leaves behind when its harness is killed; a process of its own, one a run.
+"""The process that ends what a run leaves behind when its harness is killed; one a run.
 
 A sandbox dies with the harness only once it stands: bubblewrap binds its first process to itself
 after the mounts, some 5 ms after it was started. Of 150 kills of the harness aimed at that moment
 141 left the candidate running, with nobody to hold it to its caps. Without bubblewrap only
 the first process is bound to the harness at all.
 
-So a keeper waits at the other end of a pipe. A harness that ends the run says so; one that is
-killed cannot, and the keeper kills all processes that carry the run's mark in their environment.
-Only the standard library, as it is run by its path: ``python keeper.py TOKEN``.
+The keeper waits at the other end of a pipe (leash.py) on which it is told the pids of sandboxes.
+The pipe breaks when the harness dies; then the keeper kills these, whatever they have made of
+themselves meanwhile, and all processes that began with the run's mark in their environment.
+
+Run by its path, ``python keeper.py TOKEN``, it imports next to nothing: each run pays for it.
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
-RUN_VARIABLE = "SPEEDRUN_RUN"  # marks the processes of one run; a sandbox's command does not get it
+RUN_VARIABLE = "SPEEDRUN_RUN"  # marks the processes of one run
+SIGKILL = 9  # importing signal takes longer than all else here
 QUIET_SCANS = 3  # without a marked process: one may be between two of the kernel's tables
 LIMIT_S = 30.0  # what lives longer is stuck in the kernel
 
 
-@contextlib.contextmanager
-def beside(token: str) -> Iterator[None]:
-    """Have a keeper for what is started within, which must be dead at the end."""
-    keeper = subprocess.Popen(
-        [sys.executable, "-I", "-S", "-B", __file__, token],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd="/",
-        start_new_session=True,  # whoever ends our group leaves the keeper
-    )
+def main(token: str) -> None:
+    """Wait until the pipe on standard input breaks, then end the run."""
+    held, text = [], b""
+    while told := os.read(0, 4096):
+        *pids, text = (text + told).split(b"\n")
+        held += [handle for pid in pids if (handle := _handle(int(pid))) is not None]
+    for handle in held:
+        _signal(handle)
+    end(token)
+
+
+def _handle(pid: int) -> int | None:
+    """Return a descriptor that stays this process's, where the kernel has such (Linux 5.3)."""
     try:
-        yield
-    finally:
-        with contextlib.suppress(BrokenPipeError):  # it was killed
-            keeper.communicate(b"done")
+        return os.pidfd_open(pid)
+    except (OSError, AttributeError):
+        return None
 
 
-def marked(pid: int, token: str) -> bool:
-    """Return whether a process began with the run's mark in its environment."""
-    with contextlib.suppress(OSError), open(f"/proc/{pid}/environ", "rb") as file:
-        return f"{RUN_VARIABLE}={token}".encode() in file.read().split(b"\0")
-    return False
+def _signal(handle: int) -> None:
+    import signal
+
+    try:
+        signal.pidfd_send_signal(handle, SIGKILL)
+    except (OSError, AttributeError):
+        return
 
 
 def end(token: str) -> None:
@@ -55,14 +57,40 @@ def end(token: str) -> None:
     deadline_s, quiet = time.monotonic() + LIMIT_S, 0
     while quiet < QUIET_SCANS and time.monotonic() < deadline_s:
         found = [int(name) for name in os.listdir("/proc") if name.isdigit()]
-        alive = [pid for pid in found if marked(pid, token)]  # a zombie has no environment
+        alive = [pid for pid in found if pid != os.getpid() and marked(pid, token)]
         for pid in alive:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+            try:
+                os.kill(pid, SIGKILL)
+            except OSError:  # gone, or not ours
+                continue
         quiet = 0 if alive else quiet + 1
         time.sleep(0.01)
 
 
+def marked(pid: int, token: str) -> bool:
+    """Return whether a process began with the run's mark in its environment.
+
+    One whose first thread has ended shows its environment in the others alone; a zombie has none.
+    """
+    mark = f"{RUN_VARIABLE}={token}".encode()
+    content = _read(f"/proc/{pid}/environ")
+    if content:
+        return mark in content.split(b"\0")
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")
+    except OSError:
+        return False
+    contents = (_read(f"/proc/{pid}/task/{thread}/environ") for thread in threads)
+    return any(mark in content.split(b"\0") for content in contents)
+
+
+def _read(path: str) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError:  # ended meanwhile, or another user's
+        return b""
+
+
 if __name__ == "__main__":
-    if not sys.stdin.buffer.read():
-        end(sys.argv[1])
+    main(sys.argv[1])

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from speedrun.files import SpeedrunError
-from speedrun.runner import cgroup, clock, disk, keeper, logfile, reads, seccomp, workflow
+from speedrun.runner import cgroup, clock, disk, keeper, leash, logfile, reads, seccomp, workflow
 from speedrun.runner.log import Stamp, StampedLog
 from speedrun.runner.start import SPARE_TASKS, Command, preparation, readable, report_pipe
 from speedrun.schema import RunExit, TrainSpec
@@ -41,10 +41,10 @@ def run(
     clock.adopt_orphans()
     token = os.urandom(16).hex()
     with (
-        keeper.beside(token),
+        leash.kept(token) as held,
         cgroup.capped(spec.processes + SPARE_TASKS) as group,
         StampedLog(log, spec.output_mb * 2**20) as lines,
-        _Tree(replace(command, token=token, group=group), spec, lines) as tree,
+        _Tree(replace(command, token=token, group=group), spec, lines, held) as tree,
     ):
         reason = tree.watch(halt)
         tree.end()
@@ -55,8 +55,10 @@ def run(
 class _Tree:
     """One running process tree: its pipes, its clock, its caps."""
 
-    def __init__(self, command: Command, spec: TrainSpec, log: StampedLog) -> None:
-        self._command, self._spec, self._log = command, spec, log
+    def __init__(
+        self, command: Command, spec: TrainSpec, log: StampedLog, held: leash.Leash
+    ) -> None:
+        self._command, self._spec, self._log, self._held = command, spec, log, held
         self._workflow = workflow.find()
         self._status = b""
         self._peak_rss_mb = 0.0
@@ -101,7 +103,7 @@ class _Tree:
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 cwd=self._command.start or self._command.folder,
-                env={**self._command.environment, keeper.RUN_VARIABLE: self._command.token},
+                env={**self._command.environment, **leash.mark(self._command)},
                 pass_fds=[theirs, calls] if self._command.sandboxed else [],
                 start_new_session=True,
                 preexec_fn=preparation(self._command, self._spec),
@@ -169,10 +171,11 @@ class _Tree:
         self._log.feed(chunk, Stamp(arrived_s, self._sample.cpu_s))
 
     def _read_status(self, chunk: bytes) -> None:
-        self._status = (self._status + chunk)[:CHUNK_BYTES]
+        known, self._status = self._reported("child-pid"), (self._status + chunk)[:CHUNK_BYTES]
         pid = self._reported("child-pid") if self._command.sandboxed else None
-        if pid is not None:
+        if pid is not None and known is None:
             self._clock.add(pid)
+            self._held.hold(pid)
 
     def _reported(self, name: str) -> int | None:
         """Return a figure of bubblewrap's status reports, one JSON object a line."""

@@ -60,10 +60,12 @@ def preparation(command: Command, spec: TrainSpec) -> Callable[[], None]:
     limits = {resource.RLIMIT_FSIZE: spec.file_mb * 2**20, resource.RLIMIT_CORE: 0}
     if os.getuid() != 0:  # the kernel does not hold root to it
         limits[resource.RLIMIT_NPROC] = _tasks_of(os.getuid()) + spec.processes + SPARE_TASKS
-    libc = ctypes.CDLL(None)
+    libc, harness = ctypes.CDLL(None), os.getpid()
 
     def prepare() -> None:
         libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+        if os.getppid() != harness:  # it died before that
+            os._exit(1)
         if command.group is not None:
             (command.group / "cgroup.procs").write_text("0", encoding="ascii")
         for kind, limit in limits.items():
