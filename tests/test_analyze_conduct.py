@@ -73,7 +73,8 @@ def test_a_cumulative_trial_is_not_blamed_for_what_its_own_start_does(
     """The record beside it no longer reads that file; what is added is a breach all the same."""
     own, start = START + ATTACKS["paths"], tmp_path / "start"
     files.write_tree(start / "solution", {"train.py": own})
-    link = {"from": "results/trials/nano/r01-r02/arm/s0", "node": 1, "ended": False, "reason": "r"}
+    link = {"from": "results/trials/nano/r01-r02/arm/s0", "node": 1, "ended": False}
+    link |= {"reason": "r", "solution_digest": "d"}
     files.write_json(start / "chain.json", link)
     assert analysed(run, own).outcome is Outcome.RULE_VIOLATION
     assert analysed(run, own.replace("0.1", "0.3"), start=start).outcome is Outcome.OK

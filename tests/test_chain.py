@@ -32,7 +32,9 @@ def test_the_fastest_node_that_reached_the_target_is_the_start(tmp_path: Path) -
     assert (link.node, link.ended) == (2, False)
     assert link.reason == "node 2 of r01-r02/agent-aa/s0, 5.00 s in its search run"
     assert trials.link(start) == link
-    assert files.read_json(start / "chain.json")["from"] == str(before)
+    written = files.read_json(start / "chain.json")
+    assert written["from"] == str(before)
+    assert written["solution_digest"] == files.digest_tree(start / "solution")
     assert files.read_tree(start / "solution") == {"train.py": "node = 2\n"}
     found = trials.own_start(start)
     assert found is not None and schema.load(schema.Analysis, found).time_s == 5.0

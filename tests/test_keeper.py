@@ -14,6 +14,7 @@ import pytest
 from running import make_spec, run_code, wait_for
 from speedrun.files import SpeedrunError
 from speedrun.runner import keeper, leash
+from speedrun.runner.start import Command
 
 TOKEN = "0123456789abcdef"
 MARKED = {keeper.RUN_VARIABLE: TOKEN}
@@ -94,8 +95,8 @@ def test_a_keeper_that_cannot_start_is_our_failure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(SpeedrunError, match=r"cannot start .*python beside the run"), leash.kept(""):
-        pass
+    with pytest.raises(SpeedrunError, match=r"cannot start .*python beside the run"):
+        leash.kept("").__enter__()
 
 
 def test_a_process_whose_first_thread_has_ended_is_alive(tmp_path: Path) -> None:
@@ -105,6 +106,15 @@ def test_a_process_whose_first_thread_has_ended_is_alive(tmp_path: Path) -> None
     size = alive.stat().st_size
     assert size > 10
     assert not wait_for(lambda: alive.stat().st_size > size, limit_s=0.3)
+
+
+def test_a_containers_programs_are_given_the_mark_in_its_own_way() -> None:
+    """It hands on only what bears its prefix, and takes that off (Apptainer's documentation)."""
+    command = Command(["apptainer"], Path(), {}, False, started=Path("pipe"), token=TOKEN)
+    assert leash.mark(command) == {
+        f"{prefix}{keeper.RUN_VARIABLE}": TOKEN
+        for prefix in ("", "APPTAINERENV_", "SINGULARITYENV_")
+    }
 
 
 def test_a_sandboxed_program_does_not_see_the_mark(tmp_path: Path) -> None:

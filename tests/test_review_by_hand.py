@@ -58,6 +58,20 @@ def test_a_violation_stands_in_the_table(folder: Path, capsys: pytest.CaptureFix
     assert "violation  network  train.py:" in said(capsys)
 
 
+def test_a_cumulative_trials_own_start_is_seen(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the workflow sees it: a breach that the trial began with is a flag."""
+    breach = {"train.py": Path("r01/train.py").read_text() + "\nimport socket\n"}
+    files.write_tree(Path("s0/node_1/solution"), breach)
+    assert "violation  network" in said(capsys, solution="s0/node_1/solution")
+    files.write_tree(Path("s0/start/solution"), breach)
+    link = {"from": "a/b/c", "node": 2, "ended": False, "reason": "r"}
+    files.write_json(Path("s0/start/chain.json"), link)
+    shown = said(capsys, solution="s0/node_1/solution")
+    assert "violation" not in shown and "open   network" in shown
+
+
 def flags(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """Return RULE:KEY of each flag, as the message of a wrong one lists them."""
     listed = refused(capsys, "--accept", "process:no", "--by", "me", "--reason", "r")

@@ -149,11 +149,12 @@ class Link:
     node: int | None  # its winner; None where the chain ended
     ended: bool
     reason: str  # why the chain ended, or which run the start comes from
+    solution_digest: str = ""  # of the winner's code: other code is another link, to Snakemake too
 
     def to_json(self) -> dict[str, Any]:
         """Return the file's content."""
         values = {"node": self.node, "ended": self.ended, "reason": self.reason}
-        return {"from": self.source, **values}
+        return {"from": self.source, **values, "solution_digest": self.solution_digest}
 
 
 def name(folder: Path) -> str:
@@ -196,7 +197,8 @@ def link(start: Path) -> Link | None:
         return None
     values = files.read_json(path)
     try:
-        return Link(values["from"], values["node"], values["ended"], values["reason"])
+        words = [values[key] for key in ("from", "node", "ended", "reason")]
+        return Link(*words, solution_digest=values.get("solution_digest", ""))
     except (KeyError, TypeError) as error:
         raise files.SpeedrunError(f"{path} is no link of a chain: delete it, run again") from error
 

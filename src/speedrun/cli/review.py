@@ -99,11 +99,12 @@ def by_hand(given: argparse.Namespace) -> None:
     track, task = _track(given), given.tasks / given.track / given.task
     _check(given, track, task)
     place = decisions.path(given.reviews / track.name, given.solution)
-    found = review.examine(given.solution, task, track, place.parent)
+    own = trials.own_code(given.solution.absolute().parent.parent / trials.START)
+    found = review.examine(given.solution, task, track, place.parent, own)
     made = list(_decisions(given, found))
     if made:
         decisions.write(place, made)
-        found = review.examine(given.solution, task, track, place.parent)
+        found = review.examine(given.solution, task, track, place.parent, own)
     options.show("\n".join(table(found)))
     if any(one["state"] == "open" and one["severity"] == "review" for one in found):
         options.show("an open flag waits: --accept or --reject 'RULE:KEY' --by NAME --reason TEXT")

@@ -29,9 +29,9 @@ def check(
 
     ``entry`` is the file that is run. A finding that the human ``target`` has as well is dropped.
     ``target_loss`` (nats per token) lets the rule ``target`` see constants near it. ``own`` is what
-    a cumulative trial starts from: no violation is said that it has as well, since it was held to
-    the rules as a winner of the task before, whose record may do what ``start`` no longer does;
-    flags stay. Never raises for what a candidate's files hold: what cannot be read is a finding
+    a cumulative trial starts from: a violation that it has as well is a flag, since it was held to
+    the rules as a winner of the task before, whose record may do what ``start`` no longer does.
+    Never raises for what a candidate's files hold: what cannot be read is a finding
     ``unreadable``.
     """
     return examine(

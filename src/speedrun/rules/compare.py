@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from speedrun.rules import (
@@ -65,13 +66,35 @@ def findings(
     new = surplus(after, before)
     if own is not None:
         mine = collect(read_code(own, entry), target_loss)
-        added = {(one.rule, one.key) for one in surplus(after, mine)}
-        new = [one for one in new if one.severity != VIOLATION or (one.rule, one.key) in added]
+        new = _inherited(new, _keys(surplus(mine, before)), _keys(surplus(after, mine)))
     if target is not None:
-        allowed = collect(read_code(target, entry), target_loss)
-        known = {(one.rule, one.key) for one in surplus(allowed, before)}
-        new = [one for one in new if (one.rule, one.key) not in known]
+        allowed = _keys(surplus(collect(read_code(target, entry), target_loss), before))
+        new = [one for one in new if not _excused(one, allowed)]
     return [one for one in new if one.rule in enabled or one.rule == "unreadable"]
+
+
+def _keys(found: Iterable[Finding]) -> set[tuple[str, str, str]]:
+    return {(one.rule, one.key, one.severity) for one in found}
+
+
+def _excused(one: Finding, known: set[tuple[str, str, str]]) -> bool:
+    """Whether the like is known; what is known as a flag excuses no violation."""
+    worse = {one.severity, VIOLATION}
+    return any((one.rule, one.key, severity) in known for severity in worse)
+
+
+def _inherited(
+    new: Iterable[Finding], had: set[tuple[str, str, str]], added: set[tuple[str, str, str]]
+) -> list[Finding]:
+    """Lower to flags the violations that a trial's own start had and to which it added nothing."""
+    found = []
+    for one in new:
+        key = (one.rule, one.key, one.severity)
+        if one.severity == VIOLATION and key in had and key not in added:
+            what = f"its own start does so as well: {one.what}"
+            one = replace(one, severity=REVIEW, what=what)
+        found.append(one)
+    return found
 
 
 def collect(code: Code, target_loss: float | None) -> Keyed:
@@ -97,10 +120,10 @@ def _guarded(extractor: Extractor, code: Code, target_loss: float | None) -> Ite
 def surplus(after: Keyed, before: Keyed) -> list[Finding]:
     """Return a finding for every key with more facts than before, or fewer of a pinned one."""
     found = []
-    for (rule, key), facts in after.items():
-        known = len(before.get((rule, key), ()))
-        if known < len(facts) and not facts[0].silent and not (known and rule in ONCE):
-            found.append(_finding(facts[-1] if known else facts[0]))
+    for name, facts in after.items():
+        more = _more(facts, before.get(name, []))
+        if more and not more.silent:
+            found.append(_finding(more))
     for (rule, key), facts in before.items():
         left = len(after.get((rule, key), ()))
         if facts[0].pinned and left < len(facts) and not (left and rule in ONCE):
@@ -108,10 +131,30 @@ def surplus(after: Keyed, before: Keyed) -> list[Finding]:
     return found
 
 
+def _more(facts: list[Fact], before: list[Fact]) -> Fact | None:
+    """Return the fact that there was not before, of one key; violations are counted by themselves.
+
+    Else a name in a table, a flag, would excuse that it is opened.
+    """
+    broken, known = _violations(facts), _violations(before)
+    rest = [fact for fact in facts if fact not in broken] or facts
+    for new, count, old in ((broken, len(broken), known), (rest, len(facts), before)):
+        if len(old) < count and not (old and facts[0].rule in ONCE):
+            return new[-1] if old else new[0]
+    return None
+
+
+def _violations(facts: list[Fact]) -> list[Fact]:
+    return [fact for fact in facts if _severity(fact) == VIOLATION]
+
+
+def _severity(fact: Fact) -> str:
+    return fact.severity or RULES[fact.told_as or fact.rule].severity
+
+
 def _finding(fact: Fact) -> Finding:
     rule = fact.told_as or fact.rule
-    severity = fact.severity or RULES[rule].severity
-    return Finding(rule, severity, fact.file, fact.line, fact.what, fact.key)
+    return Finding(rule, _severity(fact), fact.file, fact.line, fact.what, fact.key)
 
 
 def _gone(fact: Fact) -> Finding:

@@ -54,7 +54,7 @@ def _ends_here(source: Path, n_nodes: int) -> Link:
 
 def _goes_on(source: Path, won: trials.Node) -> Link:
     reason = f"node {won.number} of {_name(source)}, {won.analysis.time_s:.2f} s in its search run"
-    return Link(str(source), won.number, False, reason)
+    return Link(str(source), won.number, False, reason, files.digest_tree(won.solution))
 
 
 def _name(source: Path) -> str:

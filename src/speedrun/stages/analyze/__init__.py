@@ -71,7 +71,7 @@ def analyze_node(
 
     With ``task``, the task's folder, a node's code is held against its start record's and the
     track's rules; references are run without. ``start`` is the folder start/ of a cumulative trial:
-    what its own code does already is no violation (rules).
+    what its own code does already is a flag and no violation (rules).
 
     A parent.json, which references lack, says what the coder did. The parent's analysis lies beside
     the node; the start record's is ``root_analysis``, without which nothing is compared with it.

@@ -92,7 +92,7 @@ def examine(
     """Return what the rules find in a folder against a task's start, each with its state.
 
     ``task`` is the task's folder. What the human's target has too is no finding, and what the code
-    ``own`` has, from which a cumulative trial started, no violation.
+    ``own`` has, from which a cumulative trial started, a flag and no violation.
     """
     if same_as(solution, task):
         return []  # spared the oracle and the null coder, which every sweep has
