@@ -197,8 +197,8 @@ def link(start: Path) -> Link | None:
         return None
     values = files.read_json(path)
     try:
-        words = [values[key] for key in ("from", "node", "ended", "reason")]
-        return Link(*words, solution_digest=values.get("solution_digest", ""))
+        digest = values.get("solution_digest", "")
+        return Link(values["from"], values["node"], values["ended"], values["reason"], digest)
     except (KeyError, TypeError) as error:
         raise files.SpeedrunError(f"{path} is no link of a chain: delete it, run again") from error
 
