@@ -197,8 +197,8 @@ def link(start: Path) -> Link | None:
         return None
     values = files.read_json(path)
     try:
-        digest = values.get("solution_digest", "")
-        return Link(values["from"], values["node"], values["ended"], values["reason"], digest)
+        named = values["from"], values["node"], values["ended"], values["reason"]
+        return Link(*named, values.get("solution_digest", ""))
     except (KeyError, TypeError) as error:
         raise files.SpeedrunError(f"{path} is no link of a chain: delete it, run again") from error
 
