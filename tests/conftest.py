@@ -5,15 +5,17 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 import model_server
 from model_server import ModelServer
+from nvidia_smi import Smi, stand_in
 from redteam import left
 from running import wait_for
-from speedrun import specs
+from speedrun import registry, specs
 from speedrun.adapters import sweep
 from upstream_repo import Built, build
 
@@ -81,3 +83,21 @@ def server() -> Iterator[ModelServer]:
     """A model server that answers, on a port of its own."""
     with ModelServer() as started:
         yield started
+
+
+@pytest.fixture
+def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Smi:
+    """A stand-in for nvidia-smi, told by calling it what to list."""
+    return stand_in(tmp_path, monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def facts(repository: Path) -> registry.Registry:
+    """The real registry of nanogpt."""
+    return registry.load(repository / "tracks/nanogpt/registry.yaml")
+
+
+@pytest.fixture(scope="module")
+def paper19(repository: Path) -> dict[str, Any]:
+    """The resolved configuration of the paper's 19 tasks."""
+    return sweep.load(repository / "config", "paper19", [])

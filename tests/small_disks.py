@@ -11,15 +11,20 @@ import pytest
 
 
 @contextmanager
-def mounted(folder: Path) -> Iterator[Path]:
-    """Mount a file system of 8 MiB at ``folder``; skip the test where that needs root."""
+def mounted(folder: Path, size: str = "8m") -> Iterator[Path]:
+    """Mount a file system of ``size`` at ``folder``; skip the test where that needs root."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)]
     try:
-        subprocess.run(mount, check=True, capture_output=True)
+        resize(folder, f"size={size}")
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("mounting a small disk needs root")
     try:
         yield folder
     finally:
         subprocess.run(["umount", str(folder)], check=True)
+
+
+def resize(folder: Path, options: str) -> None:
+    """Mount a file system with these options, or with "remount" change the one that is there."""
+    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)

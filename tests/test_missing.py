@@ -9,18 +9,8 @@ import pytest
 
 from nanogpt_tasks import nanogpt
 from speedrun import plan, registry, specs
-from speedrun.adapters import missing, sweep
+from speedrun.adapters import missing
 from speedrun.files import SpeedrunError
-
-
-@pytest.fixture(scope="module")
-def facts(repository: Path) -> registry.Registry:
-    return registry.load(repository / "tracks/nanogpt/registry.yaml")
-
-
-@pytest.fixture(scope="module")
-def paper19(repository: Path) -> dict[str, Any]:
-    return sweep.load(repository / "config", "paper19", [])
 
 
 def gaps(config: dict[str, Any], facts: registry.Registry | None, local: bool = True) -> list[str]:

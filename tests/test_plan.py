@@ -10,18 +10,7 @@ import yaml
 
 from nanogpt_tasks import PAPER, nanogpt
 from speedrun import plan, registry, specs
-from speedrun.adapters import sweep
 from speedrun.files import SpeedrunError
-
-
-@pytest.fixture(scope="module")
-def facts(repository: Path) -> registry.Registry:
-    return registry.load(repository / "tracks/nanogpt/registry.yaml")
-
-
-@pytest.fixture(scope="module")
-def paper19(repository: Path) -> dict[str, Any]:
-    return sweep.load(repository / "config", "paper19", [])
 
 
 def test_paper19_is_the_papers_set(paper19: dict[str, Any]) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,34 +11,13 @@ from typing import Any
 
 import pytest
 
-import publish_store
+import small_disks
 from publish_store import Published, dump, publish, runs_of
 from publish_sweep import RUNS, write_run
 from speedrun import files
 from speedrun.files import SpeedrunError
 
-
-@pytest.fixture(scope="session")
-def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return publish_store.template(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture(scope="session")
-def original(tmp_path_factory: pytest.TempPathFactory) -> Published:
-    return publish_store.original(tmp_path_factory.getbasetemp())
-
-
-@pytest.fixture
-def plan(tmp_path: Path, original: Published, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return the plan of a sweep of one's own, with no tracking server in the environment."""
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    return original.copy_plan(tmp_path)
-
-
-@pytest.fixture
-def uri(tmp_path: Path, original: Published) -> str:
-    """Return the URI of a store of one's own in which the sweep has been published."""
-    return original.copy_store(tmp_path)
+pytest_plugins = ("publish_fixtures",)
 
 
 class Killed(BaseException):
@@ -101,21 +78,11 @@ def test_a_store_that_mlflow_refuses_is_explained(plan: Path, tmp_path: Path) ->
         publish(plan, (tmp_path / "mlruns").as_uri())
 
 
-def _mount(folder: Path, size: str, *extra: str) -> bool:
-    options = ",".join([f"size={size}", *extra])
-    command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """Yield a file system of 256 KiB; needs the right to mount."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if os.geteuid() != 0 or shutil.which("mount") is None or not _mount(folder, "256k"):
-        pytest.skip("needs the right to mount a small file system")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
+    with small_disks.mounted(tmp_path / "disk", "256k") as folder:
+        yield folder
 
 
 def test_a_full_disk_loses_nothing(
@@ -128,12 +95,12 @@ def test_a_full_disk_loses_nothing(
         publish(plan, uri)
     assert not database.exists()  # and no half-made one either
     room_kb = template.stat().st_size // 1024 + 300
-    assert _mount(small_disk, f"{room_kb}k", "remount")
+    small_disks.resize(small_disk, f"size={room_kb}k,remount")
     shutil.copy(template, database)
     with pytest.raises(SpeedrunError, match="disk full"):
         publish(plan, uri)
     assert 0 < len(runs_of(uri)) < RUNS
     assert files.digest_tree(results) == before
-    assert _mount(small_disk, "64m", "remount")
+    small_disks.resize(small_disk, "size=64m,remount")
     publish(plan, uri)
     assert dump(uri) == original.content

@@ -16,11 +16,6 @@ from speedrun.files import SpeedrunError
 
 
 @pytest.fixture(scope="module")
-def facts(repository: Path) -> registry.Registry:
-    return registry.load(repository / "tracks/nanogpt/registry.yaml")
-
-
-@pytest.fixture(scope="module")
 def rows(facts: registry.Registry) -> list[dict[str, Any]]:
     return [task_table.registry_row(pair) for pair in facts.tasks]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import speedrun
-from nvidia_smi import CARDS, GPU, Smi, stand_in
+from nvidia_smi import CARDS, GPU, Smi
 from speedrun import schema
 from speedrun.files import SpeedrunError
 from speedrun.runner import clock, gpu
@@ -23,11 +23,6 @@ from train_bench import SPEC, Bench
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
-
-
-@pytest.fixture
-def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Smi:
-    return stand_in(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize(

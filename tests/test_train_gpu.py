@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from nvidia_smi import CARDS, GPU, Smi, stand_in
+from nvidia_smi import CARDS, GPU, Smi
 from speedrun import schema
 from speedrun.files import SpeedrunError
 from speedrun.runner import gpu
@@ -19,11 +19,6 @@ from train_bench import SPEC, Bench
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path)
-
-
-@pytest.fixture
-def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Smi:
-    return stand_in(tmp_path, monkeypatch)
 
 
 def test_a_run_says_which_cards_it_had(bench: Bench, smi: Smi) -> None:

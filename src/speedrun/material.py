@@ -18,8 +18,8 @@ from speedrun import thinking
 JSON_BLOCK = re.compile(r"^```json[ \t]*\n(.*?)^```[ \t]*$", re.DOTALL | re.MULTILINE)
 
 
-class Reply(Protocol):
-    """What a model adapter returns."""
+class Answer(Protocol):
+    """What a model adapter returns, whatever else is asked of it."""
 
     @property
     def text(self) -> str:
@@ -28,6 +28,10 @@ class Reply(Protocol):
     @property
     def refused(self) -> bool:
         """Whether the model or its filter declined."""
+
+
+class Reply(Answer, Protocol):
+    """An answer with what it took."""
 
     @property
     def tokens_in(self) -> int | None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from speedrun import files, schema, thinking
+from speedrun.material import Answer
 from speedrun.runner import log
 from speedrun.schema import Analysis, Call, CurvePoint
 
@@ -25,16 +26,8 @@ CURVE_POINTS = 12
 DECLINED = "(No summary: the model declined to give one.)"
 
 
-class Reply(Protocol):
-    """What a model adapter returns."""
-
-    @property
-    def text(self) -> str:
-        """The reply, unedited."""
-
-    @property
-    def refused(self) -> bool:
-        """Whether the model or its filter declined."""
+class Reply(Answer, Protocol):
+    """An answer with the call that it cost."""
 
     @property
     def call(self) -> Call:
