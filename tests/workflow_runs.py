@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -72,13 +73,19 @@ def kill_after(folder: Path, seconds: float, *arguments: str, overrides: list[st
         return True
 
 
+# What files.write_* had not renamed yet when it was killed: no result, and nothing reads it.
+UNFINISHED = re.compile(r"\..+\.[a-z0-9_]{8}")
+
+
 def stable_files(folder: Path) -> dict[str, str]:
     """Return the digest of every result that may not depend on when or where it was made."""
     results = folder / "results"
     return {
         str(path): files.digest_file(results / path)
         for path in files.tree_files(results)
-        if not path.name.endswith(VOLATILE) and path.parts[0] not in (".lock", "logs")
+        if not path.name.endswith(VOLATILE)
+        and path.parts[0] not in (".lock", "logs")
+        and not UNFINISHED.fullmatch(path.name)
     }
 
 
